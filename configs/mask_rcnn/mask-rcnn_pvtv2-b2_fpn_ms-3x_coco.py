@@ -1,0 +1,3 @@
+_base_ = './mask-rcnn_ss-pvtv2-b2_fpn_ms-3x_coco.py'
+
+model = dict(backbone=dict(settings='uniform'))

@@ -1,0 +1,3 @@
+_base_ = './retinanet_ss-pvtv2-b1_fpn_1x_coco.py'
+
+model = dict(backbone=dict(settings='uniform'))

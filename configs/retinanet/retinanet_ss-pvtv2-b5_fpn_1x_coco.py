@@ -1,0 +1,10 @@
+_base_ = './retinanet_ss-pvtv2-b1_fpn_1x_coco.py'
+
+# ImageNet weights of exactly this model: train the classifier timm.create_model("ss_pvt_v2_b5") and put the file's path
+# here, or pass --cfg-options model.backbone.init_cfg.checkpoint=FILE. To train from random weights on purpose:
+# --cfg-options model.backbone.init_cfg=None
+checkpoint = ''
+
+model = dict(backbone=dict(arch='b5', init_cfg=dict(checkpoint=checkpoint)))
+
+optim_wrapper = dict(optimizer=dict(lr=1e-4 / 1.4))  # as in PVT

@@ -1,0 +1,35 @@
+"""SS vision transformers as backbones for mmdetection, mmsegmentation and timm.
+
+Importing this registers the timm models and, where mmengine is installed, the OpenMMLab backbones.
+"""
+
+import importlib.util
+import warnings
+
+from . import timm_models as timm_models  # registers the models
+from .checkpoints import CheckpointError, LoadReport, load_weights
+from .settings import BlockSetting, specific_setting, uniform_setting
+from .version import __version__
+
+__all__ = [
+    'BlockSetting',
+    'CheckpointError',
+    'LoadReport',
+    'SSPVTv2',
+    '__version__',
+    'load_weights',
+    'specific_setting',
+    'uniform_setting',
+]
+
+if importlib.util.find_spec('mmengine') is not None:
+    try:
+        from .openmmlab import SSPVTv2
+    except ImportError as error:  # mmengine is there and broken: say so, and leave the timm models usable
+        warnings.warn(f'mmengine cannot be imported, so no OpenMMLab backbone is registered: {error}', stacklevel=2)
+
+
+def __getattr__(name: str) -> object:
+    if name == 'SSPVTv2':
+        raise ImportError('ss_backbones.SSPVTv2 needs mmengine: pip install "ss-backbones[openmmlab]".')
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

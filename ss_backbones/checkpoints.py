@@ -1,0 +1,263 @@
+"""One loader for the checkpoints of all layouts, which reports what it did and refuses to do nothing.
+
+Known layouts: the official SS code and timm (the keys of this package), whai362/PVT, and OpenMMLab's PVT.
+"""
+
+import re
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from timm.models import adapt_input_conv
+from torch import Tensor, nn
+
+StateDict = dict[str, Tensor]
+
+_FIRST_CONV = 'patch_embed.proj.weight'
+_PREFIXES = ('module.', '_orig_mod.', 'model.', 'backbone.')
+_AVERAGED = ('state_dict_ema', 'model_ema')
+_RAW_OF_MMENGINE = 'ema_state_dict'  # with mmengine's EMAHook 'state_dict' is the average, and this the raw weights
+_CONTAINERS = ('state_dict', 'model', 'module')
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be read, or does not fit the model."""
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a call of :func:`load_weights` did; every field but the first lists state-dict keys.
+
+    Args:
+        source: Where the weights came from.
+        matched: Loaded tensors.
+        missing: Tensors of the module that the checkpoint does not have; they keep their values.
+        unexpected: Tensors of the checkpoint that the module does not have.
+        wrong_shape: Tensors that differ in shape, with both shapes; they keep their values.
+        adapted: Tensors that were fitted to the module, such as a first convolution for another number of channels.
+    """
+
+    source: str
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    wrong_shape: tuple[str, ...]
+    adapted: tuple[str, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """Share of the module's tensors that were loaded, in [0, 1]."""
+        return len(self.matched) / max(1, len(self.matched) + len(self.missing) + len(self.wrong_shape))
+
+    def __str__(self) -> str:
+        lines = [
+            f'{self.source}: {len(self.matched)} tensors matched, {len(self.missing)} missing, '
+            f'{len(self.unexpected)} unexpected, {len(self.wrong_shape)} of the wrong shape'
+        ]
+        for name in ('missing', 'wrong_shape', 'unexpected', 'adapted'):
+            keys = getattr(self, name)
+            if keys:
+                more = f' and {len(keys) - 3} more' if len(keys) > 3 else ''
+                lines.append(f'  {name.replace("_", " ")}: {", ".join(keys[:3])}{more}')
+        return '\n'.join(lines)
+
+
+def load_weights(
+    module: nn.Module,
+    source: str | PathLike[str] | Mapping[str, object],
+    *,
+    prefix: str | None = None,
+    use_ema: bool = True,
+    min_matched: float = 0.9,
+) -> LoadReport:
+    """Load a checkpoint of any known layout into a network of this package.
+
+    Args:
+        module: The network.
+        source: A file (.pth, .pt, .safetensors), an http(s) address, or the mapping that such a file holds.
+        prefix: Where the network stands in the checkpoint, such as 'backbone.'; None finds it.
+        use_ema: Prefer averaged weights where the checkpoint has both.
+        min_matched: Least share of the module's tensors that must be loaded.
+
+    Returns:
+        What matched, was missing, unexpected or of the wrong shape.
+
+    Raises:
+        CheckpointError: The file is missing, a directory, empty, damaged or no checkpoint; nothing lies under
+            ``prefix``; or less than ``min_matched`` of the module's tensors fit. Nothing is loaded then.
+    """
+    name = 'the given mapping' if isinstance(source, Mapping) else fspath(source)
+    checkpoint = source if isinstance(source, Mapping) else read_checkpoint(name)
+    own = module.state_dict()
+    weights = _select(_unwrap(checkpoint, name, use_ema), prefix, own, name)
+
+    adapted = []
+    if _FIRST_CONV in weights and _FIRST_CONV in own:
+        theirs, channels = weights[_FIRST_CONV], own[_FIRST_CONV].shape[1]
+        if theirs.ndim == 4 and theirs.shape[1] == 3 != channels:
+            weights[_FIRST_CONV] = adapt_input_conv(channels, theirs)
+            adapted.append(f'{_FIRST_CONV} (3 to {channels} channels)')
+
+    fits = [key for key in own if key in weights and weights[key].shape == own[key].shape]
+    report = LoadReport(
+        source=name,
+        matched=tuple(fits),
+        missing=tuple(key for key in own if key not in weights),
+        unexpected=tuple(key for key in weights if key not in own),
+        wrong_shape=tuple(
+            f'{key} ({tuple(weights[key].shape)} in the checkpoint, {tuple(own[key].shape)} in the model)'
+            for key in own
+            if key in weights and weights[key].shape != own[key].shape
+        ),
+        adapted=tuple(adapted),
+    )
+    if not fits or report.share < min_matched:
+        raise CheckpointError(
+            f'{report}\nOnly {report.share:.0%} of the model fits, less than min_matched={min_matched:.0%}, so '
+            'nothing was loaded. Is the checkpoint of the same arch and settings? To take what fits on purpose, lower '
+            'min_matched.'
+        )
+    module.load_state_dict({key: weights[key] for key in fits}, strict=False)
+    return report
+
+
+def to_own_keys(state_dict: Mapping[str, Tensor]) -> StateDict:
+    """Rename the keys of whai362/PVT and of OpenMMLab's PVT to this package's; others are left alone."""
+    weights: StateDict = {}
+    for key, value in state_dict.items():
+        new = _WHAI_STAGE.sub(_whai_key, key)
+        new = new.replace('.mlp.dwconv.dwconv.', '.mlp.dwconv.')
+        match = _MM_LAYER.match(new)
+        if match is None:
+            weights[new] = value
+            continue
+        stage, part, rest = int(match[1]), match[2], match[3]
+        if part == '0':
+            where = f'stages.{stage}.downsample.' if stage else 'patch_embed.'
+            weights[where + rest.replace('projection.', 'proj.')] = value
+        elif part == '2':
+            weights[f'stages.{stage}.norm.{rest}'] = value
+        else:
+            weights.update(_from_mm_block(f'stages.{stage}.blocks.{rest}', value))
+    return weights
+
+
+_WHAI_STAGE = re.compile(r'^(patch_embed|block|norm)([1-9])\.')
+_MM_LAYER = re.compile(r'^layers\.(\d+)\.([012])\.(.+)$')
+_MM_FFN = {'ffn.layers.0.': 'mlp.fc1.', 'ffn.layers.1.': 'mlp.dwconv.', 'ffn.layers.4.': 'mlp.fc2.'}
+
+
+def _whai_key(match: re.Match[str]) -> str:
+    stage = int(match[2]) - 1
+    if match[1] == 'patch_embed':
+        return f'stages.{stage}.downsample.' if stage else 'patch_embed.'
+    return f'stages.{stage}.' + ('blocks.' if match[1] == 'block' else 'norm.')
+
+
+def _from_mm_block(key: str, value: Tensor) -> StateDict:
+    for theirs, ours in _MM_FFN.items():
+        key = key.replace(theirs, ours)
+    key = key.replace('.attn.attn.out_proj.', '.attn.proj.')
+    if '.attn.attn.in_proj_' in key:
+        # torch's MultiheadAttention stacks q, k and v
+        q, kv = key.replace('attn.attn.in_proj_', 'attn.q.'), key.replace('attn.attn.in_proj_', 'attn.kv.')
+        dim = value.shape[0] // 3
+        return {q: value[:dim], kv: value[dim:]}
+    if value.ndim == 4 and '.mlp.fc' in key:
+        value = value.flatten(1)  # a 1 x 1 convolution is a linear layer
+    return {key: value}
+
+
+def read_checkpoint(name: str) -> Mapping[str, object]:
+    """What a checkpoint file or an http(s) address holds, read without running anything in it.
+
+    Raises:
+        CheckpointError: It is missing, a directory, empty, damaged, or no checkpoint; the text names it.
+    """
+    if name.startswith(('http://', 'https://')):
+        return torch.hub.load_state_dict_from_url(name, map_location='cpu', weights_only=True)
+    path = Path(name)
+    if not name.strip():
+        raise CheckpointError('The checkpoint is an empty text. Give the path of a checkpoint file.')
+    if path.is_dir():
+        inside = ', '.join(sorted(p.name for p in path.glob('*.pth'))[:3])
+        raise CheckpointError(f'{name} is a directory. Give a checkpoint file{f" in it: {inside}" * bool(inside)}.')
+    if not path.exists():
+        raise CheckpointError(f'{name} does not exist. Give the path of a checkpoint file.')
+    if path.stat().st_size == 0:
+        raise CheckpointError(f'{name} is empty (0 bytes). Was it written or copied to the end?')
+    try:
+        if path.suffix == '.safetensors':
+            from safetensors.torch import load_file  # only those who use the format need it
+
+            return load_file(path)
+        # Official checkpoints of this family carry their command line as a Namespace, which is plain data.
+        with torch.serialization.safe_globals([Namespace]):
+            checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+    except UnpicklingError as error:
+        raise CheckpointError(
+            f'{name} is no checkpoint, is damaged, or holds objects that are not safe to load: {_first_line(error)}'
+        ) from error
+    except Exception as error:  # damaged files raise a dozen kinds; the message must name the file whichever it is
+        raise CheckpointError(
+            f'{name} cannot be read as a checkpoint: {_first_line(error)} Is it truncated? Its size is '
+            f'{path.stat().st_size} bytes; compare with the original.'
+        ) from error
+    if not isinstance(checkpoint, Mapping):
+        raise CheckpointError(f'{name} holds a {type(checkpoint).__name__}, not a checkpoint with named tensors.')
+    return checkpoint
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split('\n')[0][:200]
+
+
+def _unwrap(checkpoint: Mapping[str, object], name: str, use_ema: bool) -> StateDict:
+    """The state dict inside a checkpoint."""
+    order = (*_AVERAGED, *_CONTAINERS) if use_ema else (_RAW_OF_MMENGINE, *_CONTAINERS)
+    for key in order:
+        inner = checkpoint.get(key)
+        if isinstance(inner, Mapping) and inner:
+            return _unwrap(inner, name, use_ema)
+    tensors = {key: value for key, value in checkpoint.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if not tensors:
+        raise CheckpointError(f'{name} holds no tensors (its entries: {_some(checkpoint)}). Is it a checkpoint?')
+    return tensors
+
+
+def _select(state_dict: StateDict, prefix: str | None, own: Mapping[str, Tensor], name: str) -> StateDict:
+    """What belongs to the module, in its own keys."""
+    if prefix is not None:
+        prefix = prefix if not prefix or prefix.endswith('.') else f'{prefix}.'
+        if not any(key.startswith(prefix) for key in state_dict):
+            starts = sorted({key.split('.')[0] + '.' for key in state_dict})
+            raise CheckpointError(
+                f'{name} has nothing under prefix={prefix!r}. Its keys start with {_some(starts)}. '
+                'Give one of these, or leave the prefix out to have it found.'
+            )
+        return to_own_keys(_under(state_dict, prefix))
+    best, candidates = to_own_keys(state_dict), ['']
+    while candidates:
+        start = candidates.pop()
+        weights = to_own_keys(_under(state_dict, start))
+        if _overlap(weights, own) > _overlap(best, own):
+            best = weights
+        candidates += [start + p for p in _PREFIXES if any(key.startswith(start + p) for key in state_dict)]
+    return best
+
+
+def _under(state_dict: StateDict, prefix: str) -> StateDict:
+    return {key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)}
+
+
+def _overlap(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> int:
+    return len(weights.keys() & own.keys())
+
+
+def _some(names: object) -> str:
+    names = [str(name) for name in names]
+    return ', '.join(names[:6]) + (f' and {len(names) - 6} more' if len(names) > 6 else '')

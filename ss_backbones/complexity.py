@@ -1,0 +1,49 @@
+"""Multiply-adds and parameters of a network, with attention counted whichever way it is computed."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """What a network costs.
+
+    Args:
+        macs: Multiply-adds of convolutions, linear layers and the two matrix products of attention. Norms,
+            activations, pooling and element-wise work are not counted.
+        params: Trainable parameters.
+    """
+
+    macs: int
+    params: int
+
+    def __str__(self) -> str:
+        return f'{self.macs / 1e9:.3f} GMACs, {self.params / 1e6:.3f} M parameters'
+
+
+def complexity(model: nn.Module, shape: Sequence[int] = (1, 3, 224, 224)) -> Complexity:
+    """Count the multiply-adds of one forward pass in evaluation mode, and the trainable parameters.
+
+    Args:
+        model: A network that takes one tensor of images; it is left as it is.
+        shape: (B, C, H, W) of the images.
+
+    Raises:
+        ValueError: ``shape`` does not have four positive numbers.
+    """
+    if len(shape) != 4 or min(shape) < 1:
+        raise ValueError(f'shape={tuple(shape)} must be (B, C, H, W), all at least 1.')
+    params = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    # On the meta device nothing is computed or stored. The fused attention kernels count as 0 there and on the CPU, so
+    # attention is spelled out as the matrix products that it consists of.
+    twin = copy.deepcopy(model).to('meta').eval()
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        twin(torch.empty(*shape, device='meta'))
+    return Complexity(macs=counter.get_total_flops() // 2, params=params)

@@ -1,0 +1,87 @@
+"""The MLP of an SS block: own width, activation, ramp and bypass."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..settings import BlockSetting
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {'GELU': nn.GELU, 'ReLU': nn.ReLU}
+
+
+class Mlp(nn.Module):
+    """Linear, activation, fixed ramp, linear; the last hidden channels may go past the second linear.
+
+    Args:
+        dim: Channels C in and out.
+        setting: The block's numbers; mlp_ratio, mlp_split, act and pos_scale are used.
+        drop: Dropout probability after the activation and after the second linear.
+
+    Source: the SS paper; see :class:`~ss_backbones.settings.BlockSetting`.
+    """
+
+    def __init__(self, dim: int, setting: BlockSetting, drop: float = 0.0) -> None:
+        super().__init__()
+        hidden = int(dim * setting.mlp_ratio)
+        past = int(dim * setting.mlp_split)
+        self.fc1 = nn.Linear(dim, hidden)
+        self.act = _ACTIVATIONS[setting.act]()
+        self.fc2 = nn.Linear(hidden - past, dim - past)
+        self.drop = nn.Dropout(drop)
+        if setting.pos_scale > 0:
+            # float32 first, as in the official models, whatever the default dtype is.
+            ramp = torch.linspace(0, setting.pos_scale, hidden, dtype=torch.float32)
+            self.register_buffer('pos_bias', ramp.to(torch.get_default_dtype()))
+        else:
+            self.pos_bias = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) to (..., C)."""
+        return self.contract(self.act(self.fc1(x)))
+
+    def contract(self, hidden: Tensor) -> Tensor:
+        """Add the ramp and come back to C channels: (..., hidden) to (..., C)."""
+        ramp, bias = self.pos_bias, self.fc2.bias
+        if ramp is not None and self.training and self.drop.p > 0:
+            # Dropout acts on the ramp as well, so here it has to be added to every token.
+            hidden, ramp = hidden + ramp, None
+        hidden = self.drop(hidden)
+        inner = self.fc2.in_features
+        if ramp is not None:
+            # fc2(h + r) = W h + (b + W r): the constant ramp needs no pass over the hidden tensor.
+            bias = bias + torch.mv(self.fc2.weight, ramp[:inner])
+        if inner == hidden.shape[-1]:
+            return self.drop(F.linear(hidden, self.fc2.weight, bias))
+        # Rows of a 2D slice are strided, which the matrix product takes as it is; a 4D slice would be copied.
+        rows = hidden.reshape(-1, hidden.shape[-1])
+        past = rows[:, inner:]
+        if ramp is not None:
+            past = past + ramp[inner:]
+        out = torch.cat((F.linear(rows[:, :inner], self.fc2.weight, bias), past), dim=1)
+        return self.drop(out.reshape(*hidden.shape[:-1], out.shape[1]))
+
+
+class ConvMlp(Mlp):
+    """An :class:`Mlp` with a depthwise 3 x 3 convolution before the activation, as in PVTv2.
+
+    Args:
+        dim: Channels C in and out.
+        setting: The block's numbers.
+        drop: Dropout probability.
+        relu_before_conv: Put a ReLU before the convolution (PVTv2's linear variant).
+    """
+
+    def __init__(self, dim: int, setting: BlockSetting, drop: float = 0.0, *, relu_before_conv: bool = False) -> None:
+        super().__init__(dim, setting, drop)
+        hidden = self.fc1.out_features
+        self.dwconv = nn.Conv2d(hidden, hidden, kernel_size=3, padding=1, groups=hidden)
+        self.relu_before_conv = relu_before_conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) to (B, H, W, C)."""
+        hidden = self.fc1(x)
+        if self.relu_before_conv:
+            hidden = F.relu(hidden)
+        # Both permutes are views: channels-last tokens are a channels-last image.
+        hidden = self.dwconv(hidden.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return self.contract(self.act(hidden))

@@ -1,0 +1,49 @@
+"""Checks of arguments that all networks share."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+
+def take_indices(indices: int | Sequence[int], count: int, what: str) -> tuple[int, ...]:
+    """Make ``indices`` a rising tuple of indices into ``count`` things.
+
+    Raises:
+        ValueError: An index is no whole number or out of range, there is none, or they do not rise.
+    """
+    given = [indices] if isinstance(indices, int) else list(indices)
+    if not given:
+        raise ValueError(f'out_indices is empty: name at least one of the {count} {what}.')
+    for index in given:
+        if isinstance(index, bool) or not isinstance(index, int) or not -count <= index < count:
+            raise ValueError(
+                f'out_indices={indices}: {index!r} is out of range. There are {count} {what}: 0 to {count - 1}, '
+                f'or -{count} to -1 from the end.'
+            )
+    taken = tuple(index % count for index in given)
+    if list(taken) != sorted(set(taken)):
+        raise ValueError(f'out_indices={indices} must rise without repeats, as the maps leave in that order.')
+    return taken
+
+
+def check_rate(name: str, rate: float) -> None:
+    """A probability of dropping something.
+
+    Raises:
+        ValueError: It is not in [0, 1).
+    """
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
+        raise ValueError(f'{name}={rate!r} is a probability and must lie in [0, 1).')
+
+
+def check_image(x: Tensor, channels: int) -> None:
+    """A batch of images.
+
+    Raises:
+        ValueError: It is not (B, channels, H, W) with H and W of at least 1.
+    """
+    if x.ndim != 4 or x.shape[1] != channels or 0 in x.shape[2:]:
+        raise ValueError(
+            f'Expected images of shape (B, {channels}, H, W) with H, W >= 1, but got {tuple(x.shape)}. '
+            'Images with another number of channels need in_channels=...'
+        )

@@ -1,0 +1,265 @@
+"""PVTv2 with a setting for every block: SS-PVTv2, and plain PVTv2 when the settings are uniform."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from timm.layers import DropPath, trunc_normal_
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..layers import ConvMlp, OverlapPatchEmbed, SpatialReductionAttention
+from ..settings import BlockSetting, as_settings, specific_setting, uniform_setting
+from .arguments import check_image, check_rate, take_indices
+
+Settings = str | Sequence[BlockSetting | Mapping[str, float | str]]
+
+
+@dataclass(frozen=True)
+class PVTv2Arch:
+    """The shape of a PVTv2, one entry a stage.
+
+    Args:
+        embed_dims: Channels.
+        depths: Blocks.
+        num_heads: Attention heads.
+        sr_ratios: Spatial reduction of keys and values.
+        mlp_ratios: MLP ratios of the plain network (``settings='uniform'``).
+        linear: The linear variant: keys and values pooled to 7 x 7.
+
+    Raises:
+        ValueError: The lists differ in length, hold no positive numbers, or a width is no multiple of its heads.
+    """
+
+    embed_dims: Sequence[int]
+    depths: Sequence[int]
+    num_heads: Sequence[int] = (1, 2, 5, 8)
+    sr_ratios: Sequence[int] = (8, 4, 2, 1)
+    mlp_ratios: Sequence[float] = (8, 8, 4, 4)
+    linear: bool = False
+
+    def __post_init__(self) -> None:
+        stages = len(self.embed_dims)
+        for field in fields(self):
+            values = getattr(self, field.name)
+            if field.name == 'linear':
+                continue
+            if len(values) != stages or stages < 1:
+                raise ValueError(
+                    f'arch: {field.name}={tuple(values)} needs one entry a stage, '
+                    f'as embed_dims={tuple(self.embed_dims)}.'
+                )
+            whole = field.name != 'mlp_ratios'
+            if any(value <= 0 or (whole and not isinstance(value, int)) for value in values):
+                raise ValueError(f'arch: {field.name}={tuple(values)} must hold positive {"whole " * whole}numbers.')
+        for dim, heads in zip(self.embed_dims, self.num_heads, strict=True):
+            if dim % heads:
+                raise ValueError(f'arch: a width of {dim} cannot be shared by {heads} heads; make it a multiple.')
+
+
+_WIDE = (64, 128, 320, 512)
+ARCHS: dict[str, PVTv2Arch] = {
+    'b0': PVTv2Arch((32, 64, 160, 256), (2, 2, 2, 2)),
+    'b1': PVTv2Arch(_WIDE, (2, 2, 2, 2)),
+    'b2': PVTv2Arch(_WIDE, (3, 4, 6, 3)),
+    'b2_li': PVTv2Arch(_WIDE, (3, 4, 6, 3), linear=True),
+    'b3': PVTv2Arch(_WIDE, (3, 4, 18, 3)),
+    'b4': PVTv2Arch(_WIDE, (3, 8, 27, 3)),
+    'b5': PVTv2Arch(_WIDE, (3, 6, 40, 3), mlp_ratios=(4, 4, 4, 4)),
+}
+
+
+class Block(nn.Module):
+    """One transformer block, as its setting says."""
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        setting: BlockSetting,
+        *,
+        sr_ratio: int,
+        linear: bool,
+        drop: float,
+        attn_drop: float,
+        drop_path: float,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = SpatialReductionAttention(
+            dim, num_heads, setting, sr_ratio=sr_ratio, linear=linear, attn_drop=attn_drop, proj_drop=drop
+        )
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = ConvMlp(dim, setting, drop, relu_before_conv=linear)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) to (B, H, W, C)."""
+        x = x + self.drop_path(self.attn(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class Stage(nn.Module):
+    """Downsampling (but in the first stage), blocks and a norm at one resolution."""
+
+    def __init__(self, downsample: OverlapPatchEmbed | None, blocks: Sequence[Block], dim: int, with_cp: bool) -> None:
+        super().__init__()
+        self.downsample = downsample
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.with_cp = with_cp
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) to (B, H', W', C')."""
+        if self.downsample is not None:
+            x = self.downsample(x.permute(0, 3, 1, 2))
+        for block in self.blocks:
+            # Non-reentrant: the only kind that works with DDP and with frozen parts below.
+            x = checkpoint(block, x, use_reentrant=False) if self.with_cp and torch.is_grad_enabled() else block(x)
+        return self.norm(x)
+
+
+class PVTv2(nn.Module):
+    """The network without a head: an image in, a pyramid of maps out.
+
+    Args:
+        arch: 'b0', 'b1', 'b2', 'b2_li', 'b3', 'b4', 'b5', or a dict with the fields of :class:`PVTv2Arch`.
+        settings: 'specific' (SS-PVTv2), 'uniform' (plain PVTv2), or a list with one BlockSetting or dict for every
+            block of the arch, counted over all stages.
+        in_channels: Channels of the image.
+        out_indices: Stages whose maps are returned, rising; negative ones count from the end. Later stages than the
+            last of them are not built.
+        drop_rate: Dropout probability in the MLPs and after the attention's projection.
+        attn_drop_rate: Dropout probability of the attention weights.
+        drop_path_rate: Probability to drop a branch in the last block; it rises linearly over all blocks from 0.
+        with_cp: Recompute the blocks in the backward pass in place of keeping what they made (less memory).
+
+    Attributes:
+        channels: Channels of the returned maps.
+        strides: Steps of the returned maps, in pixels of the image.
+
+    Raises:
+        ValueError: An argument is out of its range; the text names it and what is possible.
+        TypeError: ``arch`` or ``settings`` is of another type.
+
+    Source: PVTv2 (arXiv 2106.13797); SS ViT (Pattern Recognition 162, 2025, 111422). State-dict keys are those of the
+    official SS checkpoints.
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, object] = 'b0',
+        settings: Settings = 'specific',
+        *,
+        in_channels: int = 3,
+        out_indices: int | Sequence[int] = (0, 1, 2, 3),
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        with_cp: bool = False,
+    ) -> None:
+        super().__init__()
+        self.arch = resolve_arch(arch)
+        self.settings = resolve_settings(settings, self.arch)
+        self.out_indices = take_indices(out_indices, len(self.arch.depths), 'stages')
+        for name, rate in (
+            ('drop_rate', drop_rate),
+            ('attn_drop_rate', attn_drop_rate),
+            ('drop_path_rate', drop_path_rate),
+        ):
+            check_rate(name, rate)
+        if isinstance(in_channels, bool) or not isinstance(in_channels, int) or in_channels < 1:
+            raise ValueError(f'in_channels={in_channels!r} must be a whole number of channels, 1 or more.')
+        self.in_channels = in_channels
+        self.channels = [self.arch.embed_dims[i] for i in self.out_indices]
+        self.strides = [4 * 2**i for i in self.out_indices]
+
+        arch, depth = self.arch, sum(self.arch.depths)
+        drop_paths = torch.linspace(0, drop_path_rate, depth, device='cpu').tolist()
+        self.patch_embed = OverlapPatchEmbed(in_channels, arch.embed_dims[0], kernel_size=7, stride=4)
+        stages = []
+        for i in range(self.out_indices[-1] + 1):
+            dim, first = arch.embed_dims[i], sum(arch.depths[:i])
+            downsample = OverlapPatchEmbed(arch.embed_dims[i - 1], dim, kernel_size=3, stride=2) if i else None
+            blocks = [
+                Block(
+                    dim,
+                    arch.num_heads[i],
+                    self.settings[j],
+                    sr_ratio=arch.sr_ratios[i],
+                    linear=arch.linear,
+                    drop=drop_rate,
+                    attn_drop=attn_drop_rate,
+                    drop_path=drop_paths[j],
+                )
+                for j in range(first, first + arch.depths[i])
+            ]
+            stages.append(Stage(downsample, blocks, dim, with_cp))
+        self.stages = nn.ModuleList(stages)
+        self.apply(_initialise)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(B, in_channels, H, W) to one (B, C, h, w) map for each of out_indices; h = ceil(H / stride).
+
+        The maps are channels-last in memory. Any H and W from 1 up.
+
+        Raises:
+            ValueError: ``x`` is no batch of images with ``in_channels`` channels.
+        """
+        check_image(x, self.in_channels)
+        x = self.patch_embed(x)
+        maps = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x)
+            if i in self.out_indices:
+                maps.append(x.permute(0, 3, 1, 2))
+        return tuple(maps)
+
+
+def resolve_arch(arch: str | Mapping[str, object]) -> PVTv2Arch:
+    """A name or a dict of fields, checked.
+
+    Raises:
+        ValueError: The name is unknown, or the dict lacks or has other keys.
+        TypeError: It is neither.
+    """
+    if isinstance(arch, str):
+        if arch not in ARCHS:
+            raise ValueError(f'arch={arch!r} is unknown. Known are {", ".join(ARCHS)}; or give a dict.')
+        return ARCHS[arch]
+    if not isinstance(arch, Mapping):
+        raise TypeError(f'arch must be one of {", ".join(ARCHS)} or a dict, not {type(arch).__name__}.')
+    known = [field.name for field in fields(PVTv2Arch)]
+    unknown, missing = set(arch) - set(known), {'embed_dims', 'depths'} - set(arch)
+    if unknown or missing:
+        raise ValueError(f'arch has unknown keys {sorted(unknown)} and lacks {sorted(missing)}; possible are {known}.')
+    return PVTv2Arch(**arch)
+
+
+def resolve_settings(settings: Settings, arch: PVTv2Arch) -> list[BlockSetting]:
+    """One BlockSetting for every block of ``arch``.
+
+    Raises:
+        ValueError: The name is unknown, or the list has another length than the arch has blocks.
+        TypeError: ``settings`` is neither a name nor a list of settings.
+    """
+    if settings == 'specific':
+        return specific_setting(sum(arch.depths), attn_split=0.0)
+    if settings == 'uniform':
+        by_stage = zip(arch.depths, arch.mlp_ratios, strict=True)
+        return [s for depth, ratio in by_stage for s in uniform_setting(depth, BlockSetting(mlp_ratio=float(ratio)))]
+    if isinstance(settings, str):
+        raise ValueError(f"settings={settings!r} is unknown. Take 'specific', 'uniform' or a list of BlockSetting.")
+    return as_settings(settings, sum(arch.depths))
+
+
+def _initialise(module: nn.Module) -> None:
+    """The initialisation of PVT: small normal linears, convolutions by their fan-out."""
+    if isinstance(module, nn.Linear):
+        trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv2d):
+        fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
+        nn.init.zeros_(module.bias)

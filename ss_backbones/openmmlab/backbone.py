@@ -1,0 +1,118 @@
+"""What all backbones of this package do in OpenMMLab: freezing, pretrained weights, contiguous maps."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+
+import torch
+from mmengine.logging import print_log
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+from ..checkpoints import CheckpointError, load_weights, to_own_keys
+
+InitCfg = Mapping[str, object] | Sequence[Mapping[str, object]] | None
+_PRETRAINED_KEYS = ('checkpoint', 'prefix', 'use_ema', 'min_matched')
+
+
+class BackboneMixin:
+    """Goes before a network and mmengine's BaseModule in the bases of a backbone."""
+
+    def _set_up(
+        self, parts: Sequence[nn.Module], stages: int, frozen_stages: int, bf16: bool, init_cfg: InitCfg
+    ) -> None:
+        """Finish the constructor.
+
+        Args:
+            parts: What can be frozen, in order: the stem, then the built stages.
+            stages: Number of stages of the architecture, built or not.
+            frozen_stages: -1 freezes nothing, 0 the stem, k the stem and the first k stages.
+            bf16: Run under bfloat16 autocast, with float32 maps.
+            init_cfg: mmengine's init_cfg.
+        """
+        if isinstance(frozen_stages, bool) or not isinstance(frozen_stages, int) or not -1 <= frozen_stages <= stages:
+            raise ValueError(
+                f'frozen_stages={frozen_stages!r} is out of range: -1 freezes nothing, 0 the stem, '
+                f'up to {stages} the stem and so many stages.'
+            )
+        self.frozen_stages = frozen_stages
+        self.bf16 = bf16
+        self.init_cfg = copy.deepcopy(init_cfg)
+        # A list keeps the modules out of the state dict's names.
+        self._frozen_parts = list(parts[: frozen_stages + 1])
+        self.register_load_state_dict_pre_hook(_rename_foreign_keys)
+        # Before anyone sees the parameters: DDP registers those that need gradients when it is built.
+        self._freeze()
+
+    def _freeze(self) -> None:
+        for part in self._frozen_parts:
+            part.eval()
+            part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> nn.Module:
+        """Switch between training and evaluation; frozen parts stay frozen and in evaluation."""
+        super().train(mode)
+        self._freeze()
+        return self
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(B, in_channels, H, W) to one contiguous (B, C, h, w) map for each of out_indices."""
+        with torch.autocast(x.device.type, torch.bfloat16) if self.bf16 else nullcontext():
+            maps = super().forward(x)
+        # mmcv's RoIAlign reads the memory as if it were contiguous: a channels-last map would give wrong numbers.
+        return tuple((m.float() if self.bf16 else m).contiguous() for m in maps)
+
+    def init_weights(self) -> None:
+        """Initialise as init_cfg says; ``type='Pretrained'`` goes through :func:`load_weights`.
+
+        Raises:
+            CheckpointError: The checkpoint is not given, cannot be read, or does not fit.
+        """
+        if self.is_init:
+            super().init_weights()  # says that it has been called before
+            return
+        given = self.init_cfg
+        cfgs = [] if not given else [given] if isinstance(given, Mapping) else list(given)
+        pretrained = [cfg for cfg in cfgs if _is_pretrained(cfg)]
+        self.init_cfg = [cfg for cfg in cfgs if not _is_pretrained(cfg)] or None
+        try:
+            super().init_weights()
+        finally:
+            self.init_cfg = given
+        for cfg in pretrained:
+            self._load_pretrained(cfg)
+
+    def _load_pretrained(self, cfg: Mapping[str, object]) -> None:
+        name, options = type(self).__name__, {key: value for key, value in cfg.items() if key != 'type'}
+        options.pop('map_location', None)  # weights are read to the CPU and copied where the parameters are
+        unknown = sorted(set(options) - set(_PRETRAINED_KEYS))
+        if unknown:
+            raise CheckpointError(
+                f'{name}: init_cfg has unknown keys {unknown}; known are type, {", ".join(_PRETRAINED_KEYS)}.'
+            )
+        checkpoint = options.pop('checkpoint', None)
+        if not checkpoint:
+            raise CheckpointError(
+                f'{name}: init_cfg asks for pretrained weights, but its checkpoint is {checkpoint!r}. Set it in the '
+                'config or with --cfg-options model.backbone.init_cfg.checkpoint=FILE. To train from random weights on '
+                'purpose, say so with --cfg-options model.backbone.init_cfg=None.'
+            )
+        source = checkpoint
+        if '://' in str(checkpoint):
+            source = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
+        report = load_weights(self, source, **options)
+        print_log(f'{name}: pretrained weights from {checkpoint}. {report}', logger='current')
+
+
+def _is_pretrained(cfg: Mapping[str, object]) -> bool:
+    kind = cfg.get('type')
+    return (kind if isinstance(kind, str) else getattr(kind, '__name__', '')) in ('Pretrained', 'PretrainedInit')
+
+
+def _rename_foreign_keys(module: nn.Module, state_dict: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
+    """A hook, because mmengine goes around an overridden load_state_dict."""
+    theirs = {key: value for key, value in state_dict.items() if key.startswith(prefix)}
+    ours = to_own_keys({key[len(prefix) :]: value for key, value in theirs.items()})
+    for key in theirs:
+        del state_dict[key]
+    state_dict.update({prefix + key: value for key, value in ours.items()})

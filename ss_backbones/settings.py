@@ -1,0 +1,141 @@
+"""The specific setting (SS): six numbers for every block, and the rule that fills the table by depth."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+
+ACTIVATIONS = ('GELU', 'ReLU')
+
+
+@dataclass(frozen=True)
+class BlockSetting:
+    """What one transformer block looks like. The defaults are a vanilla block.
+
+    Args:
+        mlp_ratio: Hidden width of the MLP as a multiple of the block's width.
+        mlp_split: Share of the block's width that skips the MLP's second linear, in [0, 1).
+        act: Activation of the MLP, 'GELU' or 'ReLU'.
+        pos_scale: End of the fixed ramp ``linspace(0, pos_scale, hidden)`` that is added to the hidden features.
+        attn_ratio: Width of query, key and value as a multiple of the block's width.
+        attn_split: Share of the tokens that skip the attention's output projection, in [0, 1); needs attn_ratio 1.
+
+    Raises:
+        ValueError: A number is out of its range, the activation is unknown, or attn_split meets attn_ratio != 1.
+
+    Source: Ning & Gan, "SS ViT", Pattern Recognition 162 (2025) 111422.
+    """
+
+    mlp_ratio: float = 4.0
+    mlp_split: float = 0.0
+    act: str = 'GELU'
+    pos_scale: float = 0.0
+    attn_ratio: float = 1.0
+    attn_split: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == 'act':
+                if value not in ACTIVATIONS:
+                    raise ValueError(f'act={value!r} is not known; take one of {", ".join(ACTIVATIONS)}.')
+            elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ValueError(f'{field.name}={value!r} must be a finite number.')
+        for name in ('mlp_ratio', 'attn_ratio'):
+            if getattr(self, name) <= 0:
+                raise ValueError(f'{name}={getattr(self, name)} must be above 0.')
+        for name in ('mlp_split', 'attn_split'):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f'{name}={getattr(self, name)} is a share and must lie in [0, 1).')
+        if self.pos_scale < 0:
+            raise ValueError(f'pos_scale={self.pos_scale} must be 0 (no ramp) or above.')
+        if self.mlp_split >= self.mlp_ratio:
+            raise ValueError(f'mlp_split={self.mlp_split} takes more channels than mlp_ratio={self.mlp_ratio} makes.')
+        if self.attn_split > 0 and self.attn_ratio != 1:
+            raise ValueError(
+                f'attn_split={self.attn_split} lets tokens past the output projection, so their width must be the '
+                f"block's: it needs attn_ratio=1, but attn_ratio={self.attn_ratio}. Set attn_split=0 or attn_ratio=1."
+            )
+
+
+def specific_setting(depth: int, attn_split: float = 0.25) -> list[BlockSetting]:
+    """The SS rule for a network of ``depth`` blocks, counted over all stages.
+
+    Args:
+        depth: Number of blocks, at least 1.
+        attn_split: Share of tokens that skip the projection in the last blocks (SS-PVTv2 takes 0).
+
+    Raises:
+        ValueError: ``depth`` is no positive whole number.
+
+    Source: the SS paper's settings for depths 8, 12 and 24; for other depths they are this package's reading of it.
+    """
+    _check_depth(depth)
+    narrow = round(depth / 12)
+    split = round(depth / 6)
+    flat = math.ceil(depth / 3)
+    rising = min(flat, depth - flat)
+    # float32 on purpose: the official scales are made there, and float64 ones differ from them by 2e-8.
+    scales = [0.0] * flat + torch.linspace(0, 2, rising, dtype=torch.float32, device='cpu').tolist()
+    scales += [2.0] * (depth - len(scales))
+    settings = []
+    for block in range(depth):
+        first, second, last = block < narrow, block < 2 * narrow, block >= depth - split
+        settings.append(
+            BlockSetting(
+                mlp_ratio=3.0 if first else 3.5 if second else 4.0,
+                mlp_split=0.5 if last else 0.0,
+                act='ReLU' if second else 'GELU',
+                pos_scale=scales[block],
+                attn_ratio=0.5 if first else 0.75 if second else 1.0,
+                attn_split=attn_split if last else 0.0,
+            )
+        )
+    return settings
+
+
+def uniform_setting(depth: int, setting: BlockSetting | None = None) -> list[BlockSetting]:
+    """The same setting for every block; without ``setting`` a vanilla transformer's.
+
+    Raises:
+        ValueError: ``depth`` is no positive whole number.
+    """
+    _check_depth(depth)
+    return [setting or BlockSetting()] * depth
+
+
+def as_settings(items: Sequence[BlockSetting | Mapping[str, float | str]], depth: int) -> list[BlockSetting]:
+    """Check a list of settings given as objects or dicts, one for each of ``depth`` blocks.
+
+    Raises:
+        TypeError: ``items`` is no list, or an item is neither a BlockSetting nor a dict.
+        ValueError: The length is wrong, or a dict has a key that no BlockSetting has.
+    """
+    if isinstance(items, str) or not isinstance(items, Sequence):
+        raise TypeError(
+            f"settings must be 'specific', 'uniform' or a list of {depth} BlockSetting or dicts, not {items!r}."
+        )
+    if len(items) != depth:
+        raise ValueError(f'settings has {len(items)} entries, but this architecture has {depth} blocks: give one each.')
+    names = [field.name for field in fields(BlockSetting)]
+    settings = []
+    for number, item in enumerate(items):
+        if isinstance(item, BlockSetting):
+            settings.append(item)
+            continue
+        if not isinstance(item, Mapping):
+            raise TypeError(f'settings[{number}] must be a BlockSetting or a dict, not {type(item).__name__}.')
+        unknown = sorted(set(item) - set(names))
+        if unknown:
+            raise ValueError(f'settings[{number}] has unknown keys {unknown}; known are {names}.')
+        try:
+            settings.append(BlockSetting(**item))
+        except ValueError as error:
+            raise ValueError(f'settings[{number}]: {error}') from error
+    return settings
+
+
+def _check_depth(depth: int) -> None:
+    if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
+        raise ValueError(f'depth={depth!r} must be a whole number of blocks, 1 or more.')

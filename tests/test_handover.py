@@ -1,0 +1,255 @@
+"""tools/train.py and tools/test.py: plain errors, and a tiny run from training over testing to resuming."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip('mmdet')
+
+import torch  # noqa: E402
+from mmdet.datasets import CocoDataset  # noqa: E402
+from tiny_data import write_coco  # noqa: E402
+
+from ss_backbones.openmmlab import handover  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = str(ROOT / 'configs/mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py')
+MMDET_TRAIN = Path(find_spec('mmdet').origin).parent / '.mim/tools/train.py'
+
+
+def refuse(capsys: pytest.CaptureFixture, tool: str, *argv: str) -> str:
+    """Calls a tool that must refuse, and returns what it says."""
+    with pytest.raises(SystemExit) as stop:
+        handover.main(tool, argv)
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f'tools/{tool}.py: ')
+    assert 'Traceback' not in said
+    return said
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_no_config(capsys: pytest.CaptureFixture, tool: str):
+    assert f'Expected: tools/{tool}.py CONFIG' in refuse(capsys, tool)
+    assert 'CONFIG' in refuse(capsys, tool, '--work-dir', 'here')
+
+
+def test_missing_config(capsys: pytest.CaptureFixture):
+    assert 'no config file configs/nope.py' in refuse(capsys, 'train', 'configs/nope.py')
+
+
+def test_no_config_file(capsys: pytest.CaptureFixture, tmp_path: Path):
+    for path in (str(tmp_path), write(tmp_path / 'epoch_1.pth', '')):
+        assert f'{path} is not a config, expected a Python file' in refuse(capsys, 'train', path)
+
+
+@pytest.mark.parametrize('text', ['default_scope = (', "_base_ = './nope.py'", "_base_ = 'mmdet::nope/nope.py'"])
+def test_unreadable_config(capsys: pytest.CaptureFixture, tmp_path: Path, text: str):
+    assert 'cannot be read as a config' in refuse(capsys, 'train', write(tmp_path / 'a.py', text))
+
+
+@pytest.mark.parametrize('text', ['', "default_scope = 'mmpose'"])
+def test_no_known_library(capsys: pytest.CaptureFixture, tmp_path: Path, text: str):
+    said = refuse(capsys, 'train', write(tmp_path / 'a.py', text))
+    assert "expected 'mmdet' or 'mmseg'" in said
+    assert ("'mmpose'" in said) == bool(text)
+
+
+@pytest.mark.parametrize(('scope', 'package'), [('mmdet', 'mmdet'), ('mmseg', 'mmsegmentation')])
+def test_missing_library(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scope: str, package: str
+):
+    config = write(tmp_path / 'a.py', f'default_scope = {scope!r}')
+    monkeypatch.setattr(handover, 'find_spec', lambda name: None)
+    said = refuse(capsys, 'train', config)
+    assert f'{scope}, which is not installed' in said
+    assert f'Install {package}==' in said
+    assert 'not installed' in refuse(capsys, 'train', '-h')
+
+
+def test_missing_library_of_a_base(capsys: pytest.CaptureFixture, tmp_path: Path):
+    config = write(tmp_path / 'a.py', "_base_ = 'mmpose::a/b.py'\ndefault_scope = 'mmdet'")
+    assert 'mmpose is not installed' in refuse(capsys, 'train', config)
+
+
+def test_library_without_its_tools(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(
+        handover, 'find_spec', lambda name: SimpleNamespace(origin=str(tmp_path / name / '__init__.py'))
+    )
+    said = refuse(capsys, 'train', write(tmp_path / 'a.py', "default_scope = 'mmdet'"))
+    assert str(tmp_path / 'mmdet/.mim/tools/train.py') in said
+    assert 'Install mmdet==' in said
+
+
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_missing_mmengine(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tool: str):
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+    monkeypatch.setitem(sys.modules, 'ss_backbones.openmmlab.handover', None)
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / f'tools/{tool}.py'), run_name='__main__')
+    assert stop.value.code == 2
+    assert 'Install it as the README says' in capsys.readouterr().err
+
+
+def test_options_that_do_not_fit(capsys: pytest.CaptureFixture):
+    assert 'takes KEY=VALUE' in refuse(capsys, 'train', CONFIG, '--cfg-options', 'model.backbone')
+    said = refuse(capsys, 'train', CONFIG, '--cfg-options', 'model.backbone.arch.x=1')
+    assert '--cfg-options does not fit' in said
+
+
+def test_checkpoints(capsys: pytest.CaptureFixture, tmp_path: Path):
+    assert 'CHECKPOINT' in refuse(capsys, 'test', CONFIG)
+    assert 'no checkpoint nope.pth' in refuse(capsys, 'test', CONFIG, 'nope.pth')
+    assert f'{tmp_path} is a folder' in refuse(capsys, 'test', CONFIG, str(tmp_path))
+    assert 'no checkpoint nope.pth' in refuse(capsys, 'train', CONFIG, '--resume', 'nope.pth')
+    (tmp_path / 'cut.pth').write_bytes(b'PK\x03\x04 the beginning of a zip file')
+    assert 'cut.pth cannot be read as a checkpoint' in refuse(capsys, 'test', CONFIG, str(tmp_path / 'cut.pth'))
+    (tmp_path / 'none.pth').touch()
+    assert 'none.pth is empty' in refuse(capsys, 'train', CONFIG, '--resume', str(tmp_path / 'none.pth'))
+    # an address is the library's business, so that the next thing to complain about is the data
+    assert 'the data is not where' in refuse(capsys, 'test', CONFIG, 'https://host/epoch_12.pth')
+
+
+@pytest.mark.parametrize('order', ['first', 'last'])
+def test_missing_data(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, order: str):
+    """The options are seen wherever the config stands between the arguments."""
+    monkeypatch.chdir(tmp_path)
+    options = ['--cfg-options', 'train_dataloader.dataset.data_root=a/b/', '--work-dir', 'w', '--auto-scale-lr']
+    said = refuse(capsys, 'train', *([CONFIG, *options] if order == 'first' else [*options, CONFIG]))
+    assert 'a/b/annotations/instances_train2017.json' in said
+    assert 'data/coco/annotations/instances_val2017.json' in said
+    assert 'data/coco/annotations/instances_train2017.json' not in said
+
+
+def test_help_is_the_librarys(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(sys, 'argv', list(sys.argv))
+    mmseg_config = write(tmp_path / 'a.py', "default_scope = 'mmseg'")
+    for argv, words in ((['-h'], 'Train a detector'), ([mmseg_config, '--help'], 'Train a segmentor')):
+        with pytest.raises(SystemExit) as stop:
+            handover.main('train', argv)
+        assert stop.value.code == 0
+        said = capsys.readouterr().out
+        assert words in said
+        assert 'tools/train.py CONFIG' in said
+
+
+# ---- what works: four images, two iterations an epoch
+
+
+def make_options(folder: Path) -> list[str]:
+    """The real config at a size that takes seconds; everything is set from the command line."""
+    options = [
+        'randomness.seed=0',
+        'train_cfg.max_epochs=1',
+        'default_hooks.logger.interval=1',
+        'model.backbone.init_cfg=None',
+        'model.train_cfg.rpn_proposal.max_per_img=8',
+        'model.train_cfg.rcnn.sampler.num=8',
+        'model.test_cfg.rpn.max_per_img=4',
+        'model.test_cfg.rcnn.score_thr=0',  # an untrained detector is sure of nothing
+        'train_dataloader.dataset.pipeline.2.scale=(64,64)',
+        'val_dataloader.dataset.pipeline.1.scale=(64,64)',
+        'test_dataloader.dataset.pipeline.1.scale=(64,64)',
+    ]
+    for part in ('train', 'val', 'test'):
+        options += [
+            f'{part}_dataloader.num_workers=0',
+            f'{part}_dataloader.persistent_workers=False',
+            f'{part}_dataloader.dataset.data_root={folder}',
+            f'{part}_dataloader.dataset.ann_file=annotations.json',
+            f'{part}_dataloader.dataset.data_prefix.img=images',
+        ]
+        if part != 'train':
+            options.append(f'{part}_evaluator.ann_file={folder}/annotations.json')
+    return options
+
+
+def call(script: Path, work_dir: Path, *argv: str, installed: bool = True) -> str:
+    """Runs a script in a folder of its own, from elsewhere than the repository, and returns what it printed."""
+    interpreter, paths = [sys.executable], [str(ROOT)]
+    if not installed:  # without the editable install's .pth file
+        interpreter, paths = [sys.executable, '-S'], [str(Path(torch.__file__).parents[1])]
+    result = subprocess.run(
+        [*interpreter, '-W', 'ignore', str(script), *argv],
+        cwd=work_dir.parent,
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(paths), 'OMP_NUM_THREADS': '1'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-4000:]
+    return result.stdout
+
+
+def logged(work_dir: Path) -> list[dict]:
+    """The numbers that the latest run in a folder logged."""
+    latest = max(work_dir.glob('*/vis_data/scalars.json'))
+    return [json.loads(line) for line in latest.read_text().splitlines()]
+
+
+@dataclass(frozen=True)
+class Run:
+    work_dir: Path
+    options: list[str]
+    rows: list[dict]  # what it logged
+
+    @property
+    def losses(self) -> list[float]:
+        return [row['loss'] for row in self.rows if 'loss' in row]
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A training run of one epoch, with the package found through tools/train.py alone."""
+    folder = tmp_path_factory.mktemp('run')
+    write_coco(folder / 'set', CocoDataset.METAINFO['classes'], images=4)
+    options = make_options(folder / 'set')
+    work_dir = folder / 'work'
+    call(ROOT / 'tools/train.py', work_dir, CONFIG, '--work-dir', 'work', '--cfg-options', *options, installed=False)
+    return Run(work_dir, options, logged(work_dir))
+
+
+def test_train(trained: Run):
+    assert (trained.work_dir / 'epoch_1.pth').is_file()
+    assert len(trained.losses) == 2
+    assert all(0 < loss < 100 for loss in trained.losses)
+    assert 'coco/segm_mAP' in trained.rows[-1]
+
+
+def test_test(trained: Run, tmp_path: Path):
+    checkpoint = str(trained.work_dir / 'epoch_1.pth')
+    arguments = [CONFIG, checkpoint, '--work-dir', 'w', '--cfg-options', *trained.options]
+    call(ROOT / 'tools/test.py', tmp_path / 'w', *arguments)
+    figures = json.loads(max((tmp_path / 'w').glob('*/*.json')).read_text())
+    for key in ('coco/bbox_mAP', 'coco/segm_mAP'):
+        assert figures[key] == trained.rows[-1][key]
+
+
+def test_resume(trained: Run):
+    options = [*trained.options, 'train_cfg.max_epochs=2']
+    arguments = [CONFIG, '--resume', '--work-dir', 'work', '--cfg-options', *options]
+    assert 'resumed epoch: 1, iter: 2' in call(ROOT / 'tools/train.py', trained.work_dir, *arguments)
+    steps = [(row['epoch'], row['iter']) for row in logged(trained.work_dir) if 'loss' in row]
+    assert steps == [(2, 3), (2, 4)]
+
+
+def test_same_as_the_librarys_own_script(trained: Run, tmp_path: Path):
+    call(MMDET_TRAIN, tmp_path / 'w', CONFIG, '--work-dir', 'w', '--cfg-options', *trained.options)
+    assert [row['loss'] for row in logged(tmp_path / 'w') if 'loss' in row] == trained.losses

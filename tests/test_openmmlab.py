@@ -1,0 +1,163 @@
+"""The registries, safe loading of mmengine's checkpoints, imports, and DDP."""
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import MODELS as MMDET_MODELS
+from mmengine.logging import HistoryBuffer, MessageHub
+from mmseg.registry import MODELS as MMSEG_MODELS
+
+from ss_backbones import SSPVTv2
+from ss_backbones.openmmlab.safe_globals import history_statistic
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, '-c', code, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=300
+    )
+
+
+@pytest.mark.parametrize('kind', ['SSPVTv2', 'ss_backbones.SSPVTv2'])
+@pytest.mark.parametrize('registry', [MMDET_MODELS, MMSEG_MODELS], ids=['mmdet', 'mmseg'])
+def test_both_libraries_build_both_names(registry: object, kind: str) -> None:
+    assert type(registry.build(dict(type=kind, arch='b0'))) is SSPVTv2
+
+
+@pytest.mark.parametrize('library', ['mmdet', 'mmseg'])
+def test_the_full_name_needs_no_import(library: str) -> None:
+    code = (
+        'import sys; from {0}.registry import MODELS; assert "ss_backbones" not in sys.modules;'
+        'net = MODELS.build(dict(type="ss_backbones.SSPVTv2", arch="b0")); print(type(net).__name__, net.channels)'
+    )
+    assert 'SSPVTv2 [32, 64, 160, 256]' in run(code.format(library)).stdout
+
+
+def test_importing_is_light() -> None:
+    code = 'import sys, ss_backbones; print([m for m in ("mmcv", "mmdet", "mmseg") if m in sys.modules])'
+    assert run(code).stdout.strip() == '[]'
+
+
+def test_without_mmengine_timm_works_and_the_backbone_says_what_it_needs() -> None:
+    code = """
+import sys
+sys.modules['mmengine'] = None
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *a: None if name == 'mmengine' else find(name, *a)
+import timm, ss_backbones
+print(timm.create_model('ss_pvt_v2_b0').num_classes)
+try:
+    ss_backbones.SSPVTv2
+except ImportError as error:
+    print(error)
+"""
+    out = run(code)
+    assert out.stdout.split('\n')[0] == '1000', out.stderr
+    assert 'ss_backbones.SSPVTv2 needs mmengine: pip install' in out.stdout
+
+
+def test_a_broken_mmengine_is_named_and_timm_works() -> None:
+    code = """
+import importlib.machinery, sys
+class Broken:
+    def find_spec(self, name, path=None, target=None):
+        if name == 'mmengine':
+            return importlib.machinery.ModuleSpec(name, self)
+    def create_module(self, spec): return None
+    def exec_module(self, module): raise ImportError('no pkg_resources')
+sys.meta_path.insert(0, Broken())
+import timm, ss_backbones
+print(timm.create_model('ss_pvt_v2_b0').num_classes)
+"""
+    out = run(code)
+    assert (
+        out.stdout.strip() == '1000' and 'mmengine cannot be imported' in out.stderr and 'pkg_resources' in out.stderr
+    )
+
+
+def mmengine_checkpoint(file: Path) -> None:
+    hub = MessageHub.get_instance('test_safe_globals')
+    for i in range(3):
+        hub.update_scalar('train/loss', np.float64(i))
+        hub.update_scalar('train/lr', torch.tensor(0.5 * i))
+    hub.update_info('iter', 3)
+    torch.save({'message_hub': hub.state_dict(), 'state_dict': {'w': torch.ones(2)}, 'meta': {'epoch': 1}}, file)
+
+
+def test_mmengine_checkpoints_load_with_the_check_on(tmp_path: Path) -> None:
+    file = tmp_path / 'epoch_1.pth'
+    mmengine_checkpoint(file)
+    history = torch.load(file, weights_only=True)['message_hub']['log_scalars']['train/loss']
+    assert isinstance(history, HistoryBuffer) and history.mean() == 1 and history.current() == 2
+    # Without the package the same file is refused, or this test would show nothing.
+    code = 'import sys, torch, mmengine; torch.load(sys.argv[1], weights_only=True)'
+    assert 'UnpicklingError' in run(code, str(file)).stderr
+
+
+class _Evil:
+    """Pickles as the call getattr(HistoryBuffer, '__init__')."""
+
+    def __reduce__(self) -> tuple:
+        return getattr, (HistoryBuffer, '__init__')
+
+
+def test_getattr_stays_shut_for_everything_else(tmp_path: Path) -> None:
+    for thing in (_Evil(), os.system):
+        torch.save({'x': thing}, tmp_path / 'evil.pth')
+        with pytest.raises(pickle.UnpicklingError):
+            torch.load(tmp_path / 'evil.pth', weights_only=True)
+    for owner, name in ((os, 'system'), (HistoryBuffer, '__init__'), (HistoryBuffer, '__subclasses__')):
+        with pytest.raises(pickle.UnpicklingError, match='not safe to load'):
+            history_statistic(owner, name)
+    assert history_statistic(HistoryBuffer, 'mean') is HistoryBuffer.mean
+
+
+_DDP = """
+import os, sys
+import torch, torch.distributed as dist
+from ss_backbones import SSPVTv2
+dist.init_process_group('gloo')
+torch.set_num_threads(1)
+for frozen, out, with_cp in ((-1, (0, 1, 2, 3), False), (2, (0, 2), True), (1, (1,), True), (0, (3,), False)):
+    torch.manual_seed(0)
+    arch = dict(embed_dims=(16, 32, 40, 64), depths=(1, 1, 1, 1))
+    net = SSPVTv2(arch, frozen_stages=frozen, out_indices=out, with_cp=with_cp)
+    model = torch.nn.parallel.DistributedDataParallel(net.train(), find_unused_parameters=False)
+    step = torch.optim.SGD(model.parameters(), 0.1)
+    for i in range(3):  # an unused parameter shows in the second iteration
+        torch.manual_seed(10 * i + dist.get_rank())
+        step.zero_grad()
+        sum(m.square().mean() for m in model(torch.randn(2, 3, 32, 32))).backward()
+        step.step()
+    total = sum(p.double().sum() for p in net.parameters()).detach()
+    both = [torch.zeros_like(total) for _ in range(2)]
+    dist.all_gather(both, total)
+    assert both[0] == both[1], (frozen, out, with_cp)
+print('ranks agree')
+"""
+
+
+def test_two_processes_with_frozen_stages_and_checkpointing() -> None:
+    environment = dict(os.environ, MASTER_ADDR='127.0.0.1', MASTER_PORT='29541', WORLD_SIZE='2')
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, '-c', _DDP], env=dict(environment, RANK=str(rank)), cwd=ROOT, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    try:
+        for rank in ranks:
+            out, errors = rank.communicate(timeout=240)
+            assert rank.returncode == 0 and 'ranks agree' in out, errors[-2000:]
+    finally:
+        for rank in ranks:
+            rank.kill()

@@ -1,0 +1,176 @@
+"""The networks against independent results: the official models' outputs, timm, and plain re-computations."""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from table import ARCHS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import ss_backbones
+from ss_backbones import BlockSetting
+from ss_backbones.layers import ConvMlp, Mlp, SpatialReductionAttention
+from ss_backbones.networks import PVTv2
+
+REFERENCE = Path(__file__).resolve().parents[2] / 'shared' / 'reference'
+
+
+def reference_weights(shapes: dict[str, list[int]], model: nn.Module) -> dict[str, Tensor]:
+    """The weights that the reference was made with; the recipe stands in the reference's own README."""
+    weights = {}
+    for key, shape in shapes.items():
+        z = np.random.RandomState(zlib.crc32(key.encode()) & 0x7FFFFFFF).standard_normal(shape)
+        last = key.split('.')[-1]
+        if last == 'pos_bias':
+            weights[key] = model.state_dict()[key]
+        elif last == 'weight':
+            weights[key] = torch.from_numpy(z / np.sqrt(np.prod(shape[1:])) if len(shape) > 1 else 1 + 0.1 * z)
+        else:
+            weights[key] = torch.from_numpy(0.1 * z)
+    return weights
+
+
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason='the outputs of the official models are not on this machine')
+def test_the_official_outputs() -> None:
+    about = json.loads((REFERENCE / 'ss_pvt_v2_b0.json').read_text())
+    model = timm.create_model('ss_pvt_v2_b0').double().eval()
+    assert {key: list(value.shape) for key, value in model.state_dict().items()} == about['state_dict']
+    report = ss_backbones.load_weights(model, reference_weights(about['state_dict'], model))
+    assert report.share == 1
+    backbone = ss_backbones.SSPVTv2('b0').double().eval()
+    ss_backbones.load_weights(backbone, model.state_dict())
+    with np.load(REFERENCE / 'ss_pvt_v2_b0.npz') as arrays, torch.no_grad():
+        for case in about['cases']:
+            height, width = case['input'][2:]
+            image = np.random.RandomState(height * 10000 + width).standard_normal(case['input'])
+            size, x = f'{height}x{width}', torch.from_numpy(image)
+            features = backbone(x)
+            logits = model.forward_head(features[-1])
+            np.testing.assert_allclose(logits.numpy(), arrays[case['logits']], rtol=1e-9, atol=1e-11)
+            for i, feature in enumerate(features):
+                assert list(feature.shape) == case['features'][i]['shape']
+                picked = feature.flatten()[torch.from_numpy(arrays[f'{size}.feat{i}.index'])]
+                np.testing.assert_allclose(picked.numpy(), arrays[f'{size}.feat{i}.value'], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize('arch', ARCHS)
+def test_uniform_settings_are_plain_pvt_v2(arch: str) -> None:
+    theirs = timm.create_model(f'pvt_v2_{arch}', num_classes=10).double().eval()
+    with torch.no_grad():  # timm's own initialisation leaves the norms and biases at 1 and 0, where a mix-up hides
+        for parameter in theirs.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter) * parameter.std().nan_to_num(1.0).clamp(min=0.1))
+    ours = timm.create_model(f'ss_pvt_v2_{arch}', settings='uniform', num_classes=10).double().eval()
+    assert ss_backbones.load_weights(ours, theirs.state_dict()).share == 1
+    x = torch.randn(1, 3, 65, 48, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), theirs(x), rtol=1e-9, atol=1e-9)
+
+
+SETTINGS = [
+    BlockSetting(),
+    BlockSetting(mlp_ratio=3, act='ReLU', attn_ratio=0.5),
+    BlockSetting(pos_scale=1.5),
+    BlockSetting(pos_scale=2, mlp_split=0.5, attn_split=0.25),
+    BlockSetting(mlp_split=0.25),
+]
+
+
+def plain_mlp(mlp: Mlp, x: Tensor, setting: BlockSetting, drop: float = 0.0) -> Tensor:
+    """The MLP as the paper writes it: the ramp on every token, the bypass by concatenation."""
+    hidden = F.linear(x, mlp.fc1.weight, mlp.fc1.bias)
+    if isinstance(mlp, ConvMlp):
+        if mlp.relu_before_conv:
+            hidden = hidden.clamp(min=0)
+        image = hidden.permute(0, 3, 1, 2).contiguous()
+        image = F.conv2d(image, mlp.dwconv.weight, mlp.dwconv.bias, padding=1, groups=image.shape[1])
+        hidden = image.permute(0, 2, 3, 1).contiguous()  # dropout draws in the order of the memory
+    hidden = F.gelu(hidden) if setting.act == 'GELU' else hidden.clamp(min=0)
+    width = hidden.shape[-1]
+    if setting.pos_scale:
+        hidden = hidden + torch.linspace(0, setting.pos_scale, width, dtype=torch.float32).to(hidden.dtype)
+    hidden = F.dropout(hidden, drop, training=drop > 0)
+    past = int(x.shape[-1] * setting.mlp_split)
+    out = F.linear(hidden[..., : width - past], mlp.fc2.weight, mlp.fc2.bias)
+    return F.dropout(torch.cat((out, hidden[..., width - past :]), dim=-1), drop, training=drop > 0)
+
+
+@pytest.mark.parametrize('drop', [0.0, 0.3])
+@pytest.mark.parametrize('kind', ['mlp', 'conv', 'conv with relu'])
+@pytest.mark.parametrize('setting', SETTINGS, ids=repr)
+def test_mlp_is_the_plain_one_in_training(setting: BlockSetting, kind: str, drop: float) -> None:
+    mlp = Mlp(16, setting, drop) if kind == 'mlp' else ConvMlp(16, setting, drop, relu_before_conv='relu' in kind)
+    mlp = mlp.double().train()
+    x = torch.randn(2, 5, 7, 16, dtype=torch.float64, requires_grad=True)
+    torch.manual_seed(1)
+    ours = mlp(x)
+    torch.manual_seed(1)
+    plain = plain_mlp(mlp, x, setting, drop)
+    torch.testing.assert_close(ours, plain, rtol=1e-12, atol=1e-12)
+    # The same gradients too: the ramp in the bias must reach the weights that it went through.
+    inputs, probe = [x, *mlp.parameters()], torch.randn_like(ours)
+    for ours_grad, plain_grad in zip(
+        torch.autograd.grad((ours * probe).sum(), inputs),
+        torch.autograd.grad((plain * probe).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours_grad, plain_grad, rtol=1e-11, atol=1e-11)
+
+
+def plain_attention(attn: SpatialReductionAttention, x: Tensor, setting: BlockSetting) -> Tensor:
+    """Attention with the whole matrix written out, one head after the other."""
+    b, h, w, c = x.shape
+    tokens = x.reshape(b, h * w, c)
+    source = tokens
+    if attn.sr is not None:
+        image = x.permute(0, 3, 1, 2).contiguous()
+        if attn.linear:
+            image = F.adaptive_avg_pool2d(image, 7)
+        image = F.conv2d(image, attn.sr.weight, attn.sr.bias, stride=attn.sr.stride)
+        source = F.layer_norm(image.flatten(2).transpose(1, 2), (c,), attn.norm.weight, attn.norm.bias, 1e-5)
+        if attn.linear:
+            source = F.gelu(source)
+    q = F.linear(tokens, attn.q.weight, attn.q.bias)
+    k, v = F.linear(source, attn.kv.weight, attn.kv.bias).split(q.shape[-1], dim=-1)
+    width = q.shape[-1] // attn.num_heads
+    heads = []
+    for head in range(attn.num_heads):
+        part = slice(head * width, (head + 1) * width)
+        scores = q[..., part] @ k[..., part].transpose(1, 2) * width**-0.5
+        heads.append(scores.softmax(-1) @ v[..., part])
+    out = torch.cat(heads, dim=-1)
+    keep = h * w - int(h * w * setting.attn_split)
+    projected = F.linear(out[:, :keep], attn.proj.weight, attn.proj.bias)
+    if keep < h * w:
+        projected = torch.cat((projected, out[:, keep:]), dim=1)
+    return projected.reshape(b, h, w, c)
+
+
+@pytest.mark.parametrize(('sr_ratio', 'linear'), [(1, False), (2, False), (8, False), (4, True)])
+@pytest.mark.parametrize('setting', SETTINGS, ids=repr)
+def test_attention_is_the_plain_one(setting: BlockSetting, sr_ratio: int, linear: bool) -> None:
+    attn = SpatialReductionAttention(32, 2, setting, sr_ratio=sr_ratio, linear=linear).double()
+    x = torch.randn(2, 9, 13, 32, dtype=torch.float64)
+    torch.testing.assert_close(attn(x), plain_attention(attn, x, setting), rtol=1e-11, atol=1e-11)
+
+
+def test_a_map_smaller_than_the_reduction_repeats_its_border() -> None:
+    attn = SpatialReductionAttention(16, 1, BlockSetting(), sr_ratio=4).double()
+    x = torch.randn(1, 3, 6, 16, dtype=torch.float64)
+    below = torch.cat((x, x[:, -1:]), dim=1)  # one row more, the last one again; the width is enough
+    torch.testing.assert_close(attn(x), attn(below)[:, :3], rtol=1e-12, atol=1e-12)
+
+
+def test_every_setting_changes_the_network() -> None:
+    # A number that is read and then ignored would pass every test of shapes.
+    x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    base = PVTv2('b0', 'uniform').double().eval()
+    for change in (dict(act='ReLU'), dict(pos_scale=1.0), dict(attn_split=0.5)):
+        settings = [BlockSetting(**{'mlp_ratio': r, **change}) for r in (8, 8, 8, 8, 4, 4, 4, 4)]
+        other = PVTv2('b0', settings).double().eval()
+        other.load_state_dict(base.state_dict(), strict=False)
+        assert (base(x)[-1] - other(x)[-1]).abs().max() > 1e-4, change

@@ -1,0 +1,131 @@
+"""The small tools, as a user calls them."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from PIL import Image
+from tiny_data import write_coco
+
+ROOT = Path(__file__).resolve().parents[1]
+DEMO_CONFIG = ROOT / 'configs/demo/mask-rcnn_ss-pvtv2-b0_shapes.py'
+
+
+def load_tool(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+    spec = importlib.util.spec_from_file_location(name, ROOT / 'tools' / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def run(name: str, *arguments: object) -> tuple[int, str]:
+        """The exit code, and everything that was said."""
+        module = load_tool(name, monkeypatch)
+        monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
+        try:
+            code = module.main() or 0
+        except SystemExit as stop:
+            code = stop.code
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return run
+
+
+def test_complexity_of_models_and_configs(call) -> None:
+    assert '224 x 224: 0.422 GMACs, 3.422 M parameters' in call('complexity', 'ss_pvt_v2_b0')[1]
+    assert '0.566 GMACs, 3.667 M' in call('complexity', 'ss_pvt_v2_b0', '--settings', 'uniform')[1]
+    by_name = call('complexity', 'ss_pvt_v2_b0', '--shape', 64, 96)[1]
+    by_config = call('complexity', DEMO_CONFIG, '--shape', 64, 96)[1]
+    # The classifier's head makes the difference: 256 x 1000 weights and 1000 biases.
+    gmacs = [said.split(': ')[-1].split(' GMACs')[0] for said in (by_name, by_config)]
+    assert float(gmacs[0]) == pytest.approx(float(gmacs[1]), abs=0.0011) and float(gmacs[0]) < 0.422 / 4
+    assert '3.422 M' in by_name and '3.165 M' in by_config
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'text'),
+    [
+        (['pvt_v9'], 'neither a timm model nor a config file'),
+        (['nowhere.py'], 'there is no config file nowhere.py'),
+        (['ss_pvt_v2_b0', '--shape', '0', '5'], 'both must be at least 1'),
+        (['resnet18', '--settings', 'uniform'], "for this package's models"),
+    ],
+)
+def test_complexity_refuses(call, arguments: list[str], text: str) -> None:
+    code, said = call('complexity', *arguments)
+    assert code == 2 and text in said
+
+
+def test_benchmark_takes_turns_and_prints_the_ratio(call, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, said = call('benchmark', '--shapes', '1x32x64', '--runs', '2')
+    assert code == 0 and '1 x 3 x 32 x 64' in said
+    assert all(f'  {name} ' in said for name in ('b0', 'b0:uniform', 'timm:pvt_v2_b0'))
+    assert said.count('times as fast as timm:pvt_v2_b0') == 2
+    order = []
+    models = {name: torch.nn.Identity() for name in 'AB'}
+    for name, model in models.items():
+        model.register_forward_hook(lambda *_, name=name: order.append(name))
+    times = load_tool('benchmark', monkeypatch).measure(models, torch.zeros(1), 3)
+    assert order == list('ABABABABAB') and {name: len(t) for name, t in times.items()} == {'A': 3, 'B': 3}
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'text'),
+    [
+        (['--models', 'b9'], "arch='b9' is unknown"),
+        (['--against', 'timm:pvt_v9'], 'is no timm model'),
+        (['--shapes', '224x224'], "'224x224' is no BxHxW"),
+        (['--shapes', '1x0x224'], 'all three must be at least 1'),
+        (['--runs', '0'], 'at least one run'),
+    ],
+)
+def test_benchmark_refuses(call, arguments: list[str], text: str) -> None:
+    code, said = call('benchmark', *arguments)
+    assert code == 2 and text in said
+
+
+@pytest.fixture(scope='module')
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The demo's config on three generated images, and a checkpoint of its untrained model."""
+    folder = tmp_path_factory.mktemp('picture')
+    base = Config.fromfile(DEMO_CONFIG)
+    data = write_coco(folder / 'data', base.metainfo['classes'], images=3)
+    config = folder / 'config.py'
+    config.write_text(f'_base_ = {str(DEMO_CONFIG)!r}\ntest_dataloader = dict(dataset=dict(**{data!r}))\n')
+    init_default_scope('mmdet')
+    torch.save({'state_dict': MODELS.build(base.model).state_dict(), 'meta': {}}, folder / 'model.pth')
+    return config, folder / 'model.pth'
+
+
+def test_picture_shows_truth_beside_prediction(call, shapes: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / 'new' / 'picture.png'
+    code, said = call('picture', *shapes, out, '--num', 2)
+    assert code == 0 and f'{out}: 2 images' in said
+    picture = Image.open(out).convert('RGB')
+    assert picture.width > 4 * 200  # two images in a row, each with its truth and its prediction
+    truth = picture.crop((6, 30, 246, picture.height))
+    assert len(truth.getcolors(100_000)) > 20  # not an empty panel
+
+
+def test_picture_refuses(call, shapes: tuple[Path, Path], tmp_path: Path) -> None:
+    config, checkpoint = shapes
+    (tmp_path / 'cut.pth').write_bytes(checkpoint.read_bytes()[:5000])
+    for arguments, text in (
+        ((tmp_path / 'no.py', checkpoint, 'a.png'), 'There is no config file'),
+        ((config, tmp_path / 'no.pth', 'a.png'), 'no.pth does not exist'),
+        ((config, tmp_path, 'a.png'), 'is a directory'),
+        ((config, tmp_path / 'cut.pth', 'a.png'), 'cut.pth cannot be read as a checkpoint'),
+        ((config, checkpoint, 'a.jpg'), 'does not end in .png'),
+        ((config, checkpoint, 'a.png', '--num', 0), 'at least 1, not 0'),
+    ):
+        code, said = call('picture', *arguments)
+        assert code == 2 and text in said, said

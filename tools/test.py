@@ -1,0 +1,15 @@
+"""Tests a checkpoint: hands over to the test.py of mmdet or mmsegmentation, whichever the config is for."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package works from here uninstalled too
+
+try:
+    from ss_backbones.openmmlab.handover import main
+except ModuleNotFoundError as error:  # mmengine, or what it needs itself
+    print(f'tools/test.py: {error}. Install it as the README says: uv sync --extra openmmlab', file=sys.stderr)
+    raise SystemExit(2) from None
+
+if __name__ == '__main__':
+    main('test')
