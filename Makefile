@@ -28,7 +28,7 @@ uv:
 	@command -v $(UV) > /dev/null || { $(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet uv; }
 
 # One thread: small operators gain little from a second one, and lose much where other programs share the cores.
-demo: export OMP_NUM_THREADS = 1
+demo test: export OMP_NUM_THREADS = 1
 demo: setup
 	$(RUN) tools/make_shapes.py $(DEMO_DATA)
 	$(RUN) tools/train.py $(DEMO_CONFIG) --work-dir $(DEMO_OUT)

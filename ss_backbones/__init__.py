@@ -7,7 +7,8 @@ import importlib.util
 import warnings
 
 from . import timm_models as timm_models  # registers the models
-from .checkpoints import CheckpointError, LoadReport, load_weights
+from .checkpoint_files import CheckpointError
+from .checkpoints import LoadReport, load_weights
 from .settings import BlockSetting, specific_setting, uniform_setting
 from .version import __version__
 
@@ -15,7 +16,6 @@ __all__ = [
     'BlockSetting',
     'CheckpointError',
     'LoadReport',
-    'SSPVTv2',
     '__version__',
     'load_weights',
     'specific_setting',
@@ -25,11 +25,16 @@ __all__ = [
 if importlib.util.find_spec('mmengine') is not None:
     try:
         from .openmmlab import SSPVTv2
+
+        __all__ += ['SSPVTv2']
     except ImportError as error:  # mmengine is there and broken: say so, and leave the timm models usable
-        warnings.warn(f'mmengine cannot be imported, so no OpenMMLab backbone is registered: {error}', stacklevel=2)
+        warnings.warn(
+            f'mmengine cannot be imported, so no OpenMMLab backbone is registered: {error}',
+            stacklevel=2,
+        )
 
 
 def __getattr__(name: str) -> object:
     if name == 'SSPVTv2':
-        raise ImportError('ss_backbones.SSPVTv2 needs mmengine: pip install "ss-backbones[openmmlab]".')
+        raise ImportError('ss_backbones.SSPVTv2 needs mmengine. Install it as the README says.')
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -4,16 +4,15 @@ Known layouts: the official SS code and timm (the keys of this package), whai362
 """
 
 import re
-from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike, fspath
-from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
+
+from .checkpoint_files import CheckpointError, read_checkpoint
 
 StateDict = dict[str, Tensor]
 
@@ -22,10 +21,9 @@ _PREFIXES = ('module.', '_orig_mod.', 'model.', 'backbone.')
 _AVERAGED = ('state_dict_ema', 'model_ema')
 _RAW_OF_MMENGINE = 'ema_state_dict'  # with mmengine's EMAHook 'state_dict' is the average, and this the raw weights
 _CONTAINERS = ('state_dict', 'model', 'module')
-
-
-class CheckpointError(ValueError):
-    """A checkpoint cannot be read, or does not fit the model."""
+_RAMP = '.mlp.pos_bias'
+_HEAD = 'head.'  # the classifier's, which may differ: other data have other classes
+_LEAST_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def load_weights(
     *,
     prefix: str | None = None,
     use_ema: bool = True,
-    min_matched: float = 0.9,
+    partial: bool = False,
 ) -> LoadReport:
     """Load a checkpoint of any known layout into a network of this package.
 
@@ -81,15 +79,23 @@ def load_weights(
         source: A file (.pth, .pt, .safetensors), an http(s) address, or the mapping that such a file holds.
         prefix: Where the network stands in the checkpoint, such as 'backbone.'; None finds it.
         use_ema: Prefer averaged weights where the checkpoint has both.
-        min_matched: Least share of the module's tensors that must be loaded.
+        partial: Take whatever fits, on purpose, from a checkpoint of another network. The module's own ramps stay.
 
     Returns:
         What matched, was missing, unexpected or of the wrong shape.
 
     Raises:
         CheckpointError: The file is missing, a directory, empty, damaged or no checkpoint; nothing lies under
-            ``prefix``; or less than ``min_matched`` of the module's tensors fit. Nothing is loaded then.
+            ``prefix``; nothing fits; or, unless ``partial``, the checkpoint is of another network: less than 90% of the
+            tensors match, a tensor or a ramp differs, or it has more blocks in a stage. A classifier's head may differ,
+            and stages that the module does not have are left out. Nothing is loaded then.
     """
+    if not isinstance(source, str | PathLike | Mapping):
+        raise CheckpointError(f'The checkpoint must be a path, an address or a mapping, not {type(source).__name__}.')
+    if any(parameter.is_meta for parameter in module.parameters()):
+        raise CheckpointError(
+            'The model is on the meta device and has no memory to load weights into; build it elsewhere.'
+        )
     name = 'the given mapping' if isinstance(source, Mapping) else fspath(source)
     checkpoint = source if isinstance(source, Mapping) else read_checkpoint(name)
     own = module.state_dict()
@@ -102,27 +108,53 @@ def load_weights(
             weights[_FIRST_CONV] = adapt_input_conv(channels, theirs)
             adapted.append(f'{_FIRST_CONV} (3 to {channels} channels)')
 
-    fits = [key for key in own if key in weights and weights[key].shape == own[key].shape]
+    misfits = {key: text for key in own if key in weights and (text := _misfit(key, weights[key], own[key]))}
+    fits = [key for key in own if key in weights and key not in misfits]
     report = LoadReport(
         source=name,
         matched=tuple(fits),
         missing=tuple(key for key in own if key not in weights),
         unexpected=tuple(key for key in weights if key not in own),
-        wrong_shape=tuple(
-            f'{key} ({tuple(weights[key].shape)} in the checkpoint, {tuple(own[key].shape)} in the model)'
-            for key in own
-            if key in weights and weights[key].shape != own[key].shape
-        ),
+        wrong_shape=tuple(f'{key} ({text})' for key, text in misfits.items()),
         adapted=tuple(adapted),
     )
-    if not fits or report.share < min_matched:
+    problem = 'nothing fits' if not fits else '' if partial else _other_network(report, misfits, own)
+    if problem:
         raise CheckpointError(
-            f'{report}\nOnly {report.share:.0%} of the model fits, less than min_matched={min_matched:.0%}, so '
-            'nothing was loaded. Is the checkpoint of the same arch and settings? To take what fits on purpose, lower '
-            'min_matched.'
+            f'{report}\nNothing was loaded: {problem}. Is the checkpoint of the same arch, settings and channels? '
+            'To take what fits on purpose, pass partial=True.'
         )
     module.load_state_dict({key: weights[key] for key in fits}, strict=False)
     return report
+
+
+def _misfit(key: str, theirs: Tensor, ours: Tensor) -> str:
+    """Why a tensor cannot be taken, or nothing."""
+    if theirs.shape != ours.shape:
+        return f'{tuple(theirs.shape)} in the checkpoint, {tuple(ours.shape)} in the model'
+    # A ramp follows from the settings; one that differs by more than half precision's rounding is of other settings.
+    if key.endswith(_RAMP) and not torch.allclose(theirs.to(ours), ours, rtol=0, atol=1e-2):
+        return f'a ramp to {theirs[-1]:g} in the checkpoint, to {ours[-1]:g} in the model'
+    return ''
+
+
+def _other_network(report: LoadReport, misfits: Mapping[str, str], own: Mapping[str, Tensor]) -> str:
+    """What shows that the checkpoint is of another network, or nothing."""
+    if report.share < _LEAST_SHARE:
+        return f'only {report.share:.0%} of the model matches'
+    body = [key for key in misfits if not key.startswith(_HEAD)]
+    if body:
+        return f'{len(body)} tensors differ'
+    if any(key.endswith(_RAMP) for key in report.missing):
+        return 'the checkpoint has no ramps where the settings have some'
+    # In stages that the module has; later ones may be there and not be wanted.
+    parts = {_part(key) for key in own}
+    more = [key for key in report.unexpected if _part(key) in parts and not key.startswith(_HEAD)]
+    return f'the checkpoint has {len(more)} tensors more in the same stages' if more else ''
+
+
+def _part(key: str) -> str:
+    return '.'.join(key.split('.')[:2])
 
 
 def to_own_keys(state_dict: Mapping[str, Tensor]) -> StateDict:
@@ -172,50 +204,6 @@ def _from_mm_block(key: str, value: Tensor) -> StateDict:
     return {key: value}
 
 
-def read_checkpoint(name: str) -> Mapping[str, object]:
-    """What a checkpoint file or an http(s) address holds, read without running anything in it.
-
-    Raises:
-        CheckpointError: It is missing, a directory, empty, damaged, or no checkpoint; the text names it.
-    """
-    if name.startswith(('http://', 'https://')):
-        return torch.hub.load_state_dict_from_url(name, map_location='cpu', weights_only=True)
-    path = Path(name)
-    if not name.strip():
-        raise CheckpointError('The checkpoint is an empty text. Give the path of a checkpoint file.')
-    if path.is_dir():
-        inside = ', '.join(sorted(p.name for p in path.glob('*.pth'))[:3])
-        raise CheckpointError(f'{name} is a directory. Give a checkpoint file{f" in it: {inside}" * bool(inside)}.')
-    if not path.exists():
-        raise CheckpointError(f'{name} does not exist. Give the path of a checkpoint file.')
-    if path.stat().st_size == 0:
-        raise CheckpointError(f'{name} is empty (0 bytes). Was it written or copied to the end?')
-    try:
-        if path.suffix == '.safetensors':
-            from safetensors.torch import load_file  # only those who use the format need it
-
-            return load_file(path)
-        # Official checkpoints of this family carry their command line as a Namespace, which is plain data.
-        with torch.serialization.safe_globals([Namespace]):
-            checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except UnpicklingError as error:
-        raise CheckpointError(
-            f'{name} is no checkpoint, is damaged, or holds objects that are not safe to load: {_first_line(error)}'
-        ) from error
-    except Exception as error:  # damaged files raise a dozen kinds; the message must name the file whichever it is
-        raise CheckpointError(
-            f'{name} cannot be read as a checkpoint: {_first_line(error)} Is it truncated? Its size is '
-            f'{path.stat().st_size} bytes; compare with the original.'
-        ) from error
-    if not isinstance(checkpoint, Mapping):
-        raise CheckpointError(f'{name} holds a {type(checkpoint).__name__}, not a checkpoint with named tensors.')
-    return checkpoint
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split('\n')[0][:200]
-
-
 def _unwrap(checkpoint: Mapping[str, object], name: str, use_ema: bool) -> StateDict:
     """The state dict inside a checkpoint."""
     order = (*_AVERAGED, *_CONTAINERS) if use_ema else (_RAW_OF_MMENGINE, *_CONTAINERS)
@@ -236,8 +224,8 @@ def _select(state_dict: StateDict, prefix: str | None, own: Mapping[str, Tensor]
         if not any(key.startswith(prefix) for key in state_dict):
             starts = sorted({key.split('.')[0] + '.' for key in state_dict})
             raise CheckpointError(
-                f'{name} has nothing under prefix={prefix!r}. Its keys start with {_some(starts)}. '
-                'Give one of these, or leave the prefix out to have it found.'
+                f'{name} has nothing under prefix={prefix!r}; its keys start with {_some(starts)} - '
+                'give the prefix of the network, or leave it out to have it found.'
             )
         return to_own_keys(_under(state_dict, prefix))
     best, candidates = to_own_keys(state_dict), ['']

@@ -100,8 +100,11 @@ def uniform_setting(depth: int, setting: BlockSetting | None = None) -> list[Blo
 
     Raises:
         ValueError: ``depth`` is no positive whole number.
+        TypeError: ``setting`` is no BlockSetting.
     """
     _check_depth(depth)
+    if not isinstance(setting, BlockSetting | None):
+        raise TypeError(f'setting must be a BlockSetting, not {setting!r}.')
     return [setting or BlockSetting()] * depth
 
 

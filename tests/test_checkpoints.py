@@ -1,7 +1,10 @@
 """Loading weights: every layout, every wrapping, and what becomes of bad files."""
 
 import argparse
+import threading
 from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from mmdet.models.backbones import PyramidVisionTransformerV2
 from mmengine.model import BaseModule
 from mmengine.runner.checkpoint import load_state_dict
 from safetensors.torch import save_file
+from table import ARCHS
 from torch import Tensor, nn
 
 from ss_backbones import CheckpointError, SSPVTv2, load_weights
@@ -133,14 +137,22 @@ def test_the_report_counts() -> None:
     weights = backbone().state_dict()
     total = len(weights)
     del weights['stages.3.norm.bias']
-    weights['stages.3.norm.weight'] = torch.ones(7)
     weights['extra'] = torch.ones(1)
-    target = backbone()
-    report = load_weights(target, weights)
-    assert len(report.matched) == total - 2 and report.missing == ('stages.3.norm.bias',)
-    assert report.unexpected == ('extra',)
+    report = load_weights(backbone(), weights)
+    assert len(report.matched) == total - 1 and report.missing == ('stages.3.norm.bias',)
+    assert report.unexpected == ('extra',) and not report.wrong_shape
+    assert f'{total - 1} tensors matched, 1 missing, 1 unexpected, 0 of the wrong shape' in str(report)
+    weights['stages.3.norm.weight'] = torch.ones(7)
+    with pytest.raises(CheckpointError, match='1 tensors differ'):
+        load_weights(backbone(), weights)
+    report = load_weights(backbone(), weights, partial=True)
     assert report.wrong_shape == ('stages.3.norm.weight ((7,) in the checkpoint, (256,) in the model)',)
-    assert f'{total - 2} tensors matched, 1 missing, 1 unexpected, 1 of the wrong shape' in str(report)
+
+
+def test_another_number_of_classes_is_no_other_network() -> None:
+    source, target = (timm.create_model('ss_pvt_v2_b0', num_classes=classes) for classes in (5, 7))
+    report = load_weights(target, source.state_dict())
+    assert [text.split(' ')[0] for text in report.wrong_shape] == ['head.weight', 'head.bias']
 
 
 def test_a_classifier_of_timm_serves_the_backbone() -> None:
@@ -149,21 +161,45 @@ def test_a_classifier_of_timm_serves_the_backbone() -> None:
     assert equal(target, source)
 
 
-@pytest.mark.parametrize('arch', ['b0', 'b2', 'b5'])
-def test_plain_weights_are_refused_by_an_ss_network(arch: str) -> None:
-    with torch.device('meta'):
-        plain = SSPVTv2(arch, settings='uniform')
-    with pytest.raises(CheckpointError, match='of the wrong shape(.|\n)*same arch and settings'):
-        load_weights(backbone(arch), plain.state_dict())
+@pytest.fixture(scope='module')
+def networks() -> dict[tuple[str, str], SSPVTv2]:
+    return {
+        (arch, settings): backbone(arch, settings=settings) for arch in ARCHS for settings in ('specific', 'uniform')
+    }
 
 
-def test_a_refusal_loads_nothing_and_min_matched_overrules_it() -> None:
+@pytest.mark.parametrize('settings', ['specific', 'uniform'])
+@pytest.mark.parametrize('arch', ARCHS)
+def test_every_other_network_is_refused(arch: str, settings: str, networks: dict[tuple[str, str], SSPVTv2]) -> None:
+    target = networks[arch, settings]
+    assert load_weights(target, target.state_dict()).share == 1
+    for other, source in networks.items():
+        if other != (arch, settings):
+            with pytest.raises(CheckpointError, match='Is the checkpoint of the same arch, settings and channels'):
+                load_weights(target, source.state_dict())
+                pytest.fail(f'{other} was loaded into {arch} {settings}')
+
+
+def test_other_settings_of_the_same_shapes_are_refused() -> None:
+    ramps = {scale: backbone(settings=[dict(pos_scale=scale)] * 8) for scale in (0, 1, 2)}
+    for one, source in ramps.items():
+        for other, target in ramps.items():
+            if one != other:
+                with pytest.raises(CheckpointError, match='tensors differ|no ramps|tensors more'):
+                    load_weights(target, source.state_dict())
+    load_weights(ramps[2], ramps[1].state_dict(), partial=True)
+    assert ramps[2].stages[0].blocks[0].mlp.pos_bias[-1] == 2  # what the settings say stays
+    half = {key: value.half() for key, value in ramps[2].state_dict().items()}
+    assert load_weights(ramps[2], half).share == 1
+
+
+def test_a_refusal_loads_nothing_and_partial_overrules_it() -> None:
     plain, target = backbone(settings='uniform'), backbone()
     before = {key: value.clone() for key, value in target.state_dict().items()}
-    with pytest.raises(CheckpointError, match='so nothing was loaded'):
+    with pytest.raises(CheckpointError, match='Nothing was loaded'):
         load_weights(target, plain.state_dict())
     assert all(torch.equal(value, before[key]) for key, value in target.state_dict().items())
-    load_weights(target, plain.state_dict(), min_matched=0.5)
+    load_weights(target, plain.state_dict(), partial=True)
     assert torch.equal(target.patch_embed.proj.weight, plain.patch_embed.proj.weight)
 
 
@@ -175,18 +211,25 @@ def bad_files(folder: Path) -> dict[str, tuple[object, str]]:
     (folder / 'text.pth').write_text('<html>404 Not Found</html>')
     (folder / 'truncated.safetensors').write_bytes(b'\x10\x00\x00\x00\x00\x00\x00\x00{"a"')
     torch.save([1, 2], folder / 'list.pth')
+    torch.save(nn.Linear(2, 2), folder / 'network.pth')
     torch.save({'epoch': 3}, folder / 'bare.pth')
     torch.save(timm.create_model('resnet18').state_dict(), folder / 'other.pth')
     return {
-        'truncated': (folder / 'truncated.pth', r'truncated.pth cannot be read as a checkpoint(.|\n)*truncated\?'),
+        'truncated': (
+            folder / 'truncated.pth',
+            r'truncated.pth cannot be read as a checkpoint \(.*\). Is it truncated\?',
+        ),
         'truncated safetensors': (folder / 'truncated.safetensors', 'cannot be read as a checkpoint'),
         'empty': (folder / 'empty.pth', r'empty.pth is empty \(0 bytes\)'),
         'a text': (folder / 'text.pth', 'text.pth is no checkpoint, is damaged'),
         'a list': (folder / 'list.pth', 'list.pth holds a list, not a checkpoint'),
         'no tensors': (folder / 'bare.pth', 'bare.pth holds no tensors .its entries: epoch'),
-        'another network': (folder / 'other.pth', r'0 tensors matched(.|\n)*nothing was loaded'),
+        'another network': (folder / 'other.pth', r'0 tensors matched(.|\n)*Nothing was loaded'),
         'a directory': (folder, 'is a directory. Give a checkpoint file in it: bare.pth, empty.pth, list.pth'),
         'missing': (folder / 'no.pth', 'no.pth does not exist'),
+        'a pickled network': (folder / 'network.pth', r'not safe to load \(unsupported global: GLOBAL torch.nn'),
+        'another scheme': ('s3://bucket/a.pth', 'neither a file nor an http'),
+        'a number': (3, 'must be a path, an address or a mapping, not int'),
         'no name': ('', 'The checkpoint is an empty text'),
         'an empty mapping': ({}, 'the given mapping holds no tensors'),
         'another arch': (SSPVTv2('b1').state_dict(), r'of the wrong shape(.|\n)*Is the checkpoint of the same arch'),
@@ -203,7 +246,7 @@ def test_bad_checkpoints(tmp_path: Path) -> None:
 
 def test_a_wrong_prefix_names_the_right_ones() -> None:
     weights = {f'backbone.{key}': value for key, value in backbone().state_dict().items()}
-    with pytest.raises(CheckpointError, match=r"nothing under prefix='encoder.'. Its keys start with backbone."):
+    with pytest.raises(CheckpointError, match=r"nothing under prefix='encoder.'; its keys start with backbone."):
         load_weights(backbone(), weights, prefix='encoder')
     target = backbone()
     assert load_weights(target, weights, prefix='backbone').share == 1
@@ -232,6 +275,7 @@ def test_init_cfg_loads_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFix
         (dict(checkpoint='FILE', prefix='neck.'), "nothing under prefix='neck.'"),
         (dict(checkpoint='FILE', perfix='backbone.'), r"unknown keys \['perfix'\]"),
         (dict(checkpoint='nowhere.pth'), 'nowhere.pth does not exist'),
+        (dict(checkpoint='', type='mmengine.Pretrained'), 'its checkpoint is'),
     ],
 )
 def test_init_cfg_refuses_in_words(init_cfg: dict, text: str, tmp_path: Path) -> None:
@@ -240,7 +284,60 @@ def test_init_cfg_refuses_in_words(init_cfg: dict, text: str, tmp_path: Path) ->
     if init_cfg.get('checkpoint') == 'FILE':
         init_cfg = {**init_cfg, 'checkpoint': str(file)}
     with pytest.raises(CheckpointError, match=text):
-        _Detector(dict(type='Pretrained', **init_cfg)).init_weights()
+        _Detector({'type': 'Pretrained', **init_cfg}).init_weights()
+
+
+@pytest.mark.parametrize('init_cfg', ['weights.pth', ['weights.pth'], dict(checkpoint='weights.pth')])
+def test_init_cfg_of_another_kind(init_cfg: object) -> None:
+    with pytest.raises(ValueError, match='init_cfg must be a dict with a type'):
+        backbone(init_cfg=init_cfg)
+
+
+def test_a_refusal_is_repeated_by_the_next_call() -> None:
+    model = backbone(init_cfg=dict(type='Pretrained', checkpoint=''))
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match='its checkpoint is'):
+            model.init_weights()
+
+
+class _Evil:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.mark,)
+
+
+def test_addresses_are_downloaded_once_and_read_as_safely_as_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
+    source = backbone()
+    served = tmp_path / 'served'
+    served.mkdir()
+    torch.save({'model': source.state_dict(), 'args': argparse.Namespace(lr=1)}, served / 'good.pth')
+    torch.save({'model': _Evil(tmp_path / 'ran')}, served / 'evil.pth')
+    server = ThreadingHTTPServer(('127.0.0.1', 0), partial(SimpleHTTPRequestHandler, directory=str(served)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f'http://127.0.0.1:{server.server_port}'
+    try:
+        model = backbone(init_cfg=pretrained(f'{address}/good.pth'))
+        model.init_weights()
+        assert equal(source, model)
+        for read in (lambda at: load_weights(backbone(), at), lambda at: _Detector(pretrained(at)).init_weights()):
+            with pytest.raises(CheckpointError, match='not safe to load'):
+                read(f'{address}/evil.pth')
+            with pytest.raises(CheckpointError, match='cannot be downloaded .HTTP Error 404'):
+                read(f'{address}/none.pth')
+        assert not (tmp_path / 'ran').exists()
+    finally:
+        server.shutdown()
+        server.server_close()
+    load_weights(backbone(), f'{address}/good.pth')  # the kept file; the server is gone
+
+
+def pretrained(checkpoint: str) -> dict[str, str]:
+    return dict(type='Pretrained', checkpoint=checkpoint)
 
 
 def test_other_init_cfgs_still_work() -> None:

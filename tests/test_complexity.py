@@ -5,6 +5,7 @@ from table import PVT_V2, Row
 from torch import nn
 from torch.nn import functional as F
 
+import ss_backbones
 from ss_backbones.complexity import complexity
 
 
@@ -46,3 +47,8 @@ def test_the_model_is_left_as_it_is() -> None:
 def test_bad_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match='must be'):
         complexity(nn.Conv2d(3, 4, 3), shape)
+
+
+def test_a_backbone_in_bf16_costs_the_same() -> None:
+    models = [ss_backbones.SSPVTv2('b0', bf16=bf16) for bf16 in (False, True)]
+    assert complexity(models[0], (1, 3, 64, 64)) == complexity(models[1], (1, 3, 64, 64))

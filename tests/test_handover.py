@@ -122,6 +122,7 @@ def test_checkpoints(capsys: pytest.CaptureFixture, tmp_path: Path):
     assert 'cut.pth cannot be read as a checkpoint' in refuse(capsys, 'test', CONFIG, str(tmp_path / 'cut.pth'))
     (tmp_path / 'none.pth').touch()
     assert 'none.pth is empty' in refuse(capsys, 'train', CONFIG, '--resume', str(tmp_path / 'none.pth'))
+    assert 'is empty' in refuse(capsys, 'test', CONFIG, str(tmp_path / 'none.pth'), '--show')  # not a short --show-dir
     # an address is the library's business, so that the next thing to complain about is the data
     assert 'the data is not where' in refuse(capsys, 'test', CONFIG, 'https://host/epoch_12.pth')
 

@@ -104,6 +104,11 @@ def test_dropout_acts_in_training_only() -> None:
         assert torch.equal(model(x)[-1], model(x)[-1]), rate
 
 
+@pytest.mark.parametrize('arch', ['b0', 'b2_li'])
+def test_an_empty_batch_gives_empty_maps(arch: str) -> None:
+    assert [m.shape[0] for m in SSPVTv2(arch).eval()(torch.randn(0, 3, 33, 40))] == [0, 0, 0, 0]
+
+
 @pytest.mark.parametrize('channels', [1, 4])
 def test_in_channels(channels: int) -> None:
     model = small(in_channels=channels)
@@ -199,6 +204,13 @@ def test_initialisation_follows_the_paper() -> None:
         (dict(drop_path_rate=1.0), ValueError, r'drop_path_rate=1.0 is a probability and must lie in \[0, 1\)'),
         (dict(drop_rate='0'), ValueError, "drop_rate='0' is a probability"),
         (dict(attn_drop_rate=-0.1), ValueError, 'attn_drop_rate=-0.1 is a probability'),
+        (dict(arch=dict(SMALL, linear='no')), ValueError, "linear='no' must be True or False"),
+        (dict(arch=dict(embed_dims=32, depths=2)), ValueError, 'embed_dims=32 must be a list'),
+        (dict(arch=dict(SMALL, mlp_ratios=('4',) * 4)), ValueError, 'must hold positive numbers'),
+        (dict(settings=[dict(mlp_ratio=0.001)] * 8), ValueError, 'mlp_ratio=0.001 makes 0 hidden channels'),
+        (dict(out_indices=None), ValueError, 'out_indices=None must be a whole number or a list'),
+        (dict(with_cp='False'), ValueError, "with_cp='False' must be True or False"),
+        (dict(bf16='no'), ValueError, "bf16='no' must be True or False"),
         (dict(width=3), TypeError, "unexpected keyword argument 'width'"),
     ],
 )

@@ -99,3 +99,8 @@ def test_bad_depth(depth: object) -> None:
 def test_bad_lists(items: object, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         as_settings(items, 2)
+
+
+def test_a_uniform_setting_must_be_one() -> None:
+    with pytest.raises(TypeError, match="must be a BlockSetting, not 'x'"):
+        uniform_setting(3, 'x')

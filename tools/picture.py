@@ -32,7 +32,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.structures import InstanceData
 from PIL import Image
 
-from ss_backbones.checkpoints import CheckpointError, read_checkpoint
+from ss_backbones.checkpoint_files import CheckpointError, read_checkpoint
 
 PANEL_SIDE = 240  # pixels of a panel's longer side, which mmdet's fixed size of text suits
 GAP = 6  # pixels between panels

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package work
 try:
     from ss_backbones.openmmlab.handover import main
 except ModuleNotFoundError as error:  # mmengine, or what it needs itself
-    print(f'tools/train.py: {error}. Install it as the README says: uv sync --extra openmmlab', file=sys.stderr)
+    print(f'tools/train.py: {error}. Install it as the README says: make setup', file=sys.stderr)
     raise SystemExit(2) from None
 
 if __name__ == '__main__':

@@ -68,7 +68,7 @@ class SpatialReductionAttention(nn.Module):
         q = self._heads(self.q(x))
         k, v = (self._heads(t) for t in self.kv(self._reduce(x)).chunk(2, dim=-1))
         out = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop if self.training else 0.0)
-        out = out.transpose(1, 2).reshape(b, h, w, -1)
+        out = out.transpose(1, 2).reshape(b, h, w, self.num_heads * self.head_dim)
         return self.proj_drop(self._project(out))
 
     def _heads(self, x: Tensor) -> Tensor:

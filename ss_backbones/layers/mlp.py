@@ -17,6 +17,9 @@ class Mlp(nn.Module):
         setting: The block's numbers; mlp_ratio, mlp_split, act and pos_scale are used.
         drop: Dropout probability after the activation and after the second linear.
 
+    Raises:
+        ValueError: The setting leaves the second linear no channel.
+
     Source: the SS paper; see :class:`~ss_backbones.settings.BlockSetting`.
     """
 
@@ -24,6 +27,11 @@ class Mlp(nn.Module):
         super().__init__()
         hidden = int(dim * setting.mlp_ratio)
         past = int(dim * setting.mlp_split)
+        if hidden <= past:
+            raise ValueError(
+                f'mlp_ratio={setting.mlp_ratio} makes {hidden} hidden channels out of {dim}, of which {past} go past '
+                'the second linear: nothing is left for it. Take a larger mlp_ratio.'
+            )
         self.fc1 = nn.Linear(dim, hidden)
         self.act = _ACTIVATIONS[setting.act]()
         self.fc2 = nn.Linear(hidden - past, dim - past)
@@ -56,7 +64,7 @@ class Mlp(nn.Module):
         rows = hidden.reshape(-1, hidden.shape[-1])
         past = rows[:, inner:]
         if ramp is not None:
-            past = past + ramp[inner:]
+            past = past + ramp[inner:].to(past.dtype)  # under autocast the ramp is float32 and the tokens are not
         out = torch.cat((F.linear(rows[:, :inner], self.fc2.weight, bias), past), dim=1)
         return self.drop(out.reshape(*hidden.shape[:-1], out.shape[1]))
 

@@ -11,6 +11,8 @@ def take_indices(indices: int | Sequence[int], count: int, what: str) -> tuple[i
     Raises:
         ValueError: An index is no whole number or out of range, there is none, or they do not rise.
     """
+    if not isinstance(indices, int | Sequence) or isinstance(indices, str):
+        raise ValueError(f'out_indices={indices!r} must be a whole number or a list of them.')
     given = [indices] if isinstance(indices, int) else list(indices)
     if not given:
         raise ValueError(f'out_indices is empty: name at least one of the {count} {what}.')
@@ -34,6 +36,16 @@ def check_rate(name: str, rate: float) -> None:
     """
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
         raise ValueError(f'{name}={rate!r} is a probability and must lie in [0, 1).')
+
+
+def check_flag(name: str, value: bool) -> None:
+    """A switch.
+
+    Raises:
+        ValueError: It is neither True nor False; the text 'False' would count as true.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f'{name}={value!r} must be True or False.')
 
 
 def check_image(x: Tensor, channels: int) -> None:

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..layers import ConvMlp, OverlapPatchEmbed, SpatialReductionAttention
 from ..settings import BlockSetting, as_settings, specific_setting, uniform_setting
-from .arguments import check_image, check_rate, take_indices
+from .arguments import check_flag, check_image, check_rate, take_indices
 
 Settings = str | Sequence[BlockSetting | Mapping[str, float | str]]
 
@@ -40,6 +40,11 @@ class PVTv2Arch:
     linear: bool = False
 
     def __post_init__(self) -> None:
+        check_flag('linear', self.linear)
+        for field in fields(self):
+            values = getattr(self, field.name)
+            if field.name != 'linear' and (isinstance(values, str) or not isinstance(values, Sequence)):
+                raise ValueError(f'arch: {field.name}={values!r} must be a list with one number a stage.')
         stages = len(self.embed_dims)
         for field in fields(self):
             values = getattr(self, field.name)
@@ -51,7 +56,7 @@ class PVTv2Arch:
                     f'as embed_dims={tuple(self.embed_dims)}.'
                 )
             whole = field.name != 'mlp_ratios'
-            if any(value <= 0 or (whole and not isinstance(value, int)) for value in values):
+            if any(not isinstance(value, int if whole else int | float) or value <= 0 for value in values):
                 raise ValueError(f'arch: {field.name}={tuple(values)} must hold positive {"whole " * whole}numbers.')
         for dim, heads in zip(self.embed_dims, self.num_heads, strict=True):
             if dim % heads:
@@ -171,6 +176,7 @@ class PVTv2(nn.Module):
             check_rate(name, rate)
         if isinstance(in_channels, bool) or not isinstance(in_channels, int) or in_channels < 1:
             raise ValueError(f'in_channels={in_channels!r} must be a whole number of channels, 1 or more.')
+        check_flag('with_cp', with_cp)
         self.in_channels = in_channels
         self.channels = [self.arch.embed_dims[i] for i in self.out_indices]
         self.strides = [4 * 2**i for i in self.out_indices]

@@ -1,18 +1,20 @@
 """What all backbones of this package do in OpenMMLab: freezing, pretrained weights, contiguous maps."""
 
 import copy
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
 import torch
 from mmengine.logging import print_log
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from ..checkpoints import CheckpointError, load_weights, to_own_keys
+from ..checkpoint_files import CheckpointError
+from ..checkpoints import load_weights, to_own_keys
+from ..networks.arguments import check_flag
 
 InitCfg = Mapping[str, object] | Sequence[Mapping[str, object]] | None
-_PRETRAINED_KEYS = ('checkpoint', 'prefix', 'use_ema', 'min_matched')
+_PRETRAINED_KEYS = ('checkpoint', 'prefix', 'use_ema', 'partial')
 
 
 class BackboneMixin:
@@ -37,6 +39,13 @@ class BackboneMixin:
             )
         self.frozen_stages = frozen_stages
         self.bf16 = bf16
+        check_flag('bf16', bf16)
+        for cfg in _as_list(init_cfg):
+            if not isinstance(cfg, Mapping) or 'type' not in cfg:
+                raise ValueError(
+                    f'init_cfg must be a dict with a type, such as dict(type="Pretrained", checkpoint=FILE), '
+                    f'a list of these, or None, not {cfg!r}.'
+                )
         self.init_cfg = copy.deepcopy(init_cfg)
         # A list keeps the modules out of the state dict's names.
         self._frozen_parts = list(parts[: frozen_stages + 1])
@@ -57,7 +66,9 @@ class BackboneMixin:
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(B, in_channels, H, W) to one contiguous (B, C, h, w) map for each of out_indices."""
-        with torch.autocast(x.device.type, torch.bfloat16) if self.bf16 else nullcontext():
+        # Nothing is computed on the meta device, which has no autocast.
+        autocast = self.bf16 and x.device.type != 'meta'
+        with torch.autocast(x.device.type, torch.bfloat16) if autocast else nullcontext():
             maps = super().forward(x)
         # mmcv's RoIAlign reads the memory as if it were contiguous: a channels-last map would give wrong numbers.
         return tuple((m.float() if self.bf16 else m).contiguous() for m in maps)
@@ -72,15 +83,19 @@ class BackboneMixin:
             super().init_weights()  # says that it has been called before
             return
         given = self.init_cfg
-        cfgs = [] if not given else [given] if isinstance(given, Mapping) else list(given)
+        cfgs = _as_list(given)
         pretrained = [cfg for cfg in cfgs if _is_pretrained(cfg)]
         self.init_cfg = [cfg for cfg in cfgs if not _is_pretrained(cfg)] or None
         try:
             super().init_weights()
         finally:
             self.init_cfg = given
-        for cfg in pretrained:
-            self._load_pretrained(cfg)
+        try:
+            for cfg in pretrained:
+                self._load_pretrained(cfg)
+        except CheckpointError:
+            self._is_init = False  # a second call must not pass for done
+            raise
 
     def _load_pretrained(self, cfg: Mapping[str, object]) -> None:
         name, options = type(self).__name__, {key: value for key, value in cfg.items() if key != 'type'}
@@ -97,16 +112,21 @@ class BackboneMixin:
                 'config or with --cfg-options model.backbone.init_cfg.checkpoint=FILE. To train from random weights on '
                 'purpose, say so with --cfg-options model.backbone.init_cfg=None.'
             )
-        source = checkpoint
-        if '://' in str(checkpoint):
-            source = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
-        report = load_weights(self, source, **options)
-        print_log(f'{name}: pretrained weights from {checkpoint}. {report}', logger='current')
+        report = load_weights(self, checkpoint, **options)
+        whole = report.share == 1
+        print_log(f'{name}: {report}', logger='current', level=logging.INFO if whole else logging.WARNING)
+
+
+def _as_list(init_cfg: InitCfg) -> list[Mapping[str, object]]:
+    if not init_cfg:
+        return []
+    return [init_cfg] if isinstance(init_cfg, Mapping | str) else list(init_cfg)
 
 
 def _is_pretrained(cfg: Mapping[str, object]) -> bool:
-    kind = cfg.get('type')
-    return (kind if isinstance(kind, str) else getattr(kind, '__name__', '')) in ('Pretrained', 'PretrainedInit')
+    kind = cfg['type']
+    name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+    return name.rsplit('.', 1)[-1] in ('Pretrained', 'PretrainedInit')  # a scope such as mmengine. may stand before it
 
 
 def _rename_foreign_keys(module: nn.Module, state_dict: dict[str, torch.Tensor], prefix: str, *_: object) -> None:

@@ -15,7 +15,7 @@ from zipfile import is_zipfile
 
 from mmengine.config import Config, DictAction
 
-from ..checkpoints import CheckpointError, read_checkpoint
+from ..checkpoint_files import CheckpointError, read_checkpoint
 from .data_check import describe_missing, find_missing
 
 # default_scope: what to install
@@ -86,6 +86,7 @@ def _parse(tool: str, argv: list[str]) -> argparse.Namespace:
     parser.add_argument('config', metavar='CONFIG')
     if tool == 'test':
         parser.add_argument('checkpoint', metavar='CHECKPOINT')
+        parser.add_argument('--show', action='store_true')  # or it would pass for a short --show-dir
     else:
         parser.add_argument('--resume', nargs='?', const='auto')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
@@ -107,7 +108,7 @@ def _load(path: str, options: dict[str, Any]) -> dict[str, Any]:
         config = Config.fromfile(path, import_custom_modules=False)
     except ModuleNotFoundError as error:  # a base such as mmdet::... without mmdet
         raise HandoverError(f'{path} needs a package that is missing: {error}. {_how_to_install()}') from error
-    except (SyntaxError, OSError, KeyError, RuntimeError) as error:  # what mmengine says about files and bases
+    except Exception as error:  # a config is a program: it may fail in any way, and the user has to know where
         raise HandoverError(f'{path} cannot be read as a config: {type(error).__name__}: {error}') from error
     try:
         config.merge_from_dict(options)
@@ -157,4 +158,4 @@ def _script_for_help(tool: str, argv: list[str]) -> str:
 
 def _how_to_install(scope: str | None = None) -> str:
     what = LIBRARIES[scope] if scope else 'mmdet or mmsegmentation'
-    return f'Install {what} as the README says, most simply with: uv sync --extra openmmlab'
+    return f'Install {what} as the README says, most simply with: make setup'

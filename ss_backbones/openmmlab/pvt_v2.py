@@ -28,7 +28,7 @@ class SSPVTv2(BackboneMixin, PVTv2, BaseModule):
         bf16: Run the backbone alone in bfloat16 (autocast) and return float32 maps. mmcv's operators in necks and heads
             have no bfloat16, and boxes in it would be rounded to 8 pixels at the far side of a 1333 pixel image.
         init_cfg: mmengine's init_cfg. ``dict(type='Pretrained', checkpoint=FILE, prefix=...)`` reads every layout that
-            :func:`~ss_backbones.load_weights` knows, and takes its ``use_ema`` and ``min_matched`` as well.
+            :func:`~ss_backbones.load_weights` knows, and takes its ``use_ema`` and ``partial`` as well.
 
     Attributes:
         channels: Channels of the returned maps.
