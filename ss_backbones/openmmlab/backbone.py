@@ -37,15 +37,15 @@ class BackboneMixin:
                 f'frozen_stages={frozen_stages!r} is out of range: -1 freezes nothing, 0 the stem, '
                 f'up to {stages} the stem and so many stages.'
             )
-        self.frozen_stages = frozen_stages
-        self.bf16 = bf16
         check_flag('bf16', bf16)
         for cfg in _as_list(init_cfg):
             if not isinstance(cfg, Mapping) or 'type' not in cfg:
                 raise ValueError(
-                    f'init_cfg must be a dict with a type, such as dict(type="Pretrained", checkpoint=FILE), '
+                    'init_cfg must be a dict with a type, such as dict(type="Pretrained", checkpoint=FILE), '
                     f'a list of these, or None, not {cfg!r}.'
                 )
+        self.frozen_stages = frozen_stages
+        self.bf16 = bf16
         self.init_cfg = copy.deepcopy(init_cfg)
         # A list keeps the modules out of the state dict's names.
         self._frozen_parts = list(parts[: frozen_stages + 1])
