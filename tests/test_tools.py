@@ -75,6 +75,7 @@ def test_benchmark_takes_turns_and_prints_the_ratio(call, monkeypatch: pytest.Mo
     for name, model in models.items():
         model.register_forward_hook(lambda *_, name=name: order.append(name))
     times = load_tool('benchmark', monkeypatch).measure(models, torch.zeros(1), 3)
+    assert load_tool('benchmark', monkeypatch).quartiles([2, 4, 6, 8, 20], [1, 1, 1, 1, 1]) == (3, 6, 14)
     assert order == list('ABABABABAB') and {name: len(t) for name, t in times.items()} == {'A': 3, 'B': 3}
 
 
