@@ -18,6 +18,7 @@ import torch  # noqa: E402
 from mmdet.datasets import CocoDataset  # noqa: E402
 from tiny_data import write_coco  # noqa: E402
 
+from ss_backbones.checkpoint_files import CheckpointError  # noqa: E402
 from ss_backbones.openmmlab import handover  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,6 +126,16 @@ def test_checkpoints(capsys: pytest.CaptureFixture, tmp_path: Path):
     assert 'is empty' in refuse(capsys, 'test', CONFIG, str(tmp_path / 'none.pth'), '--show')  # not a short --show-dir
     # an address is the library's business, so that the next thing to complain about is the data
     assert 'the data is not where' in refuse(capsys, 'test', CONFIG, 'https://host/epoch_12.pth')
+
+
+def test_weights_that_do_not_load(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    def run_path(script: str, run_name: str) -> None:
+        raise CheckpointError('its checkpoint is empty')
+
+    monkeypatch.setattr(sys, 'argv', list(sys.argv))
+    monkeypatch.setattr(handover.runpy, 'run_path', run_path)
+    config = write(tmp_path / 'a.py', "default_scope = 'mmdet'")
+    assert 'its checkpoint is empty' in refuse(capsys, 'train', config)
 
 
 @pytest.mark.parametrize('order', ['first', 'last'])

@@ -45,10 +45,17 @@ def main(tool: str, argv: Sequence[str] | None = None) -> None:
     try:
         script = _check(tool, argv)
     except HandoverError as error:
-        print(f'tools/{tool}.py: {error}', file=sys.stderr)
-        raise SystemExit(2) from None
+        _refuse(tool, error)
     sys.argv = [script, *argv]
-    runpy.run_path(script, run_name='__main__')
+    try:
+        runpy.run_path(script, run_name='__main__')
+    except CheckpointError as error:  # the weights of init_cfg, which are read when the model is there
+        _refuse(tool, error)
+
+
+def _refuse(tool: str, error: Exception) -> NoReturn:
+    print(f'tools/{tool}.py: {error}', file=sys.stderr)
+    raise SystemExit(2) from None
 
 
 def _check(tool: str, argv: list[str]) -> str:
