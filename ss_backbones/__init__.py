@@ -28,10 +28,7 @@ if importlib.util.find_spec('mmengine') is not None:
 
         __all__ += ['SSPVTv2']
     except ImportError as error:  # mmengine is there and broken: say so, and leave the timm models usable
-        warnings.warn(
-            f'mmengine cannot be imported, so no OpenMMLab backbone is registered: {error}',
-            stacklevel=2,
-        )
+        warnings.warn(f'mmengine cannot be imported, so no OpenMMLab backbone is registered: {error}', stacklevel=2)
 
 
 def __getattr__(name: str) -> object:

@@ -41,23 +41,19 @@ class PVTv2Arch:
 
     def __post_init__(self) -> None:
         check_flag('linear', self.linear)
-        for field in fields(self):
-            values = getattr(self, field.name)
-            if field.name != 'linear' and (isinstance(values, str) or not isinstance(values, Sequence)):
-                raise ValueError(f'arch: {field.name}={values!r} must be a list with one number a stage.')
-        stages = len(self.embed_dims)
-        for field in fields(self):
-            values = getattr(self, field.name)
-            if field.name == 'linear':
+        for field in fields(self):  # embed_dims comes first, so the others can be held against it
+            name, values = field.name, getattr(self, field.name)
+            if name == 'linear':
                 continue
-            if len(values) != stages or stages < 1:
+            if isinstance(values, str) or not isinstance(values, Sequence):
+                raise ValueError(f'arch: {name}={values!r} must be a list with one number a stage.')
+            if len(values) != len(self.embed_dims) or not values:
                 raise ValueError(
-                    f'arch: {field.name}={tuple(values)} needs one entry a stage, '
-                    f'as embed_dims={tuple(self.embed_dims)}.'
+                    f'arch: {name}={tuple(values)} needs one entry a stage, as embed_dims={tuple(self.embed_dims)}.'
                 )
-            whole = field.name != 'mlp_ratios'
+            whole = name != 'mlp_ratios'
             if any(not isinstance(value, int if whole else int | float) or value <= 0 for value in values):
-                raise ValueError(f'arch: {field.name}={tuple(values)} must hold positive {"whole " * whole}numbers.')
+                raise ValueError(f'arch: {name}={tuple(values)} must hold positive {"whole " * whole}numbers.')
         for dim, heads in zip(self.embed_dims, self.num_heads, strict=True):
             if dim % heads:
                 raise ValueError(f'arch: a width of {dim} cannot be shared by {heads} heads; make it a multiple.')

@@ -44,18 +44,11 @@ def main(tool: str, argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         script = _check(tool, argv)
-    except HandoverError as error:
-        _refuse(tool, error)
-    sys.argv = [script, *argv]
-    try:
+        sys.argv = [script, *argv]
         runpy.run_path(script, run_name='__main__')
-    except CheckpointError as error:  # the weights of init_cfg, which are read when the model is there
-        _refuse(tool, error)
-
-
-def _refuse(tool: str, error: Exception) -> NoReturn:
-    print(f'tools/{tool}.py: {error}', file=sys.stderr)
-    raise SystemExit(2) from None
+    except (HandoverError, CheckpointError) as error:  # the weights of init_cfg are read when the model is there
+        print(f'tools/{tool}.py: {error}', file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def _check(tool: str, argv: list[str]) -> str:
@@ -132,10 +125,7 @@ def _check_checkpoint(path: str, where: str) -> None:
     if not osp.exists(path):
         raise HandoverError(f'there is no checkpoint {path}, expected the file of a trained model {where}.')
     if not is_zipfile(path):  # torch writes zip files; whatever is none is damaged, or of an old torch and still fine
-        try:
-            read_checkpoint(path)
-        except CheckpointError as error:
-            raise HandoverError(str(error)) from error
+        read_checkpoint(path)
 
 
 def _script(scope: str, tool: str) -> str:
