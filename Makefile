@@ -2,6 +2,8 @@
 PYTHON ?= python3
 # The tested version; uv finds it on the machine or fetches it.
 PYTHON_VERSION ?= 3.11
+# Pinned, because another version may keep another cache and compile mmcv again.
+UV_VERSION := 0.13.8
 UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := .venv/bin/python
 DEMO_CONFIG := configs/demo/mask-rcnn_ss-pvtv2-b0_shapes.py
@@ -25,7 +27,7 @@ setup: .venv/.set-up
 
 .PHONY: uv
 uv:
-	@command -v $(UV) > /dev/null || { $(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet uv; }
+	@command -v $(UV) > /dev/null || { $(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet uv==$(UV_VERSION); }
 
 # One thread: small operators gain little from a second one, and lose much where other programs share the cores.
 demo test: export OMP_NUM_THREADS = 1
