@@ -24,14 +24,14 @@ __all__ = [
 
 if importlib.util.find_spec('mmengine') is not None:
     try:
-        from .openmmlab import SSPVTv2
+        from .openmmlab import LayerDecayOptimizerConstructor, SSPVTv2, SSViT
 
-        __all__ += ['SSPVTv2']
+        __all__ += ['LayerDecayOptimizerConstructor', 'SSPVTv2', 'SSViT']
     except ImportError as error:  # mmengine is there and broken: say so, and leave the timm models usable
         warnings.warn(f'mmengine cannot be imported, so no OpenMMLab backbone is registered: {error}', stacklevel=2)
 
 
 def __getattr__(name: str) -> object:
-    if name == 'SSPVTv2':
-        raise ImportError('ss_backbones.SSPVTv2 needs mmengine. Install it as the README says.')
+    if name in ('LayerDecayOptimizerConstructor', 'SSPVTv2', 'SSViT'):
+        raise ImportError(f'ss_backbones.{name} needs mmengine. Install it as the README says.')
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -9,20 +9,21 @@ from dataclasses import dataclass
 from os import PathLike, fspath
 
 import torch
-from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from .checkpoint_files import CheckpointError, read_checkpoint
+from .fitting import fit_first_conv, fit_positions
 
 StateDict = dict[str, Tensor]
 
-_FIRST_CONV = 'patch_embed.proj.weight'
 _PREFIXES = ('module.', '_orig_mod.', 'model.', 'backbone.')
 _AVERAGED = ('state_dict_ema', 'model_ema')
 _RAW_OF_MMENGINE = 'ema_state_dict'  # with mmengine's EMAHook 'state_dict' is the average, and this the raw weights
 _CONTAINERS = ('state_dict', 'model', 'module')
 _RAMP = '.mlp.pos_bias'
 _HEAD = 'head.'  # the classifier's, which may differ: other data have other classes
+_CLASS_TOKEN = 'cls_token'
+_BLOCK = re.compile(r'^(stages\.\d+\.)?blocks\.\d+')
 _LEAST_SHARE = 0.9
 
 
@@ -37,6 +38,7 @@ class LoadReport:
         unexpected: Tensors of the checkpoint that the module does not have.
         wrong_shape: Tensors that differ in shape, with both shapes; they keep their values.
         adapted: Tensors that were fitted to the module, such as a first convolution for another number of channels.
+        fresh: Tensors that no classifier has, such as those of a pyramid; they keep their values and are not missing.
     """
 
     source: str
@@ -45,10 +47,11 @@ class LoadReport:
     unexpected: tuple[str, ...]
     wrong_shape: tuple[str, ...]
     adapted: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
-        """Share of the module's tensors that were loaded, in [0, 1]."""
+        """Share of the module's tensors, without the fresh ones, that were loaded, in [0, 1]."""
         return len(self.matched) / max(1, len(self.matched) + len(self.missing) + len(self.wrong_shape))
 
     def __str__(self) -> str:
@@ -56,7 +59,7 @@ class LoadReport:
             f'{self.source}: {len(self.matched)} tensors matched, {len(self.missing)} missing, '
             f'{len(self.unexpected)} unexpected, {len(self.wrong_shape)} of the wrong shape'
         ]
-        for name in ('missing', 'wrong_shape', 'unexpected', 'adapted'):
+        for name in ('missing', 'wrong_shape', 'unexpected', 'adapted', 'fresh'):
             keys = getattr(self, name)
             if keys:
                 more = f' and {len(keys) - 3} more' if len(keys) > 3 else ''
@@ -87,8 +90,9 @@ def load_weights(
     Raises:
         CheckpointError: The file is missing, a directory, empty, damaged or no checkpoint; nothing lies under
             ``prefix``; nothing fits; or, unless ``partial``, the checkpoint is of another network: less than 90% of the
-            tensors match, a tensor or a ramp differs, or it has more blocks in a stage. A classifier's head may differ,
-            and stages that the module does not have are left out. Nothing is loaded then.
+            tensors match, a tensor or a ramp differs, it has more blocks or fewer, or it lacks the class token. A
+            classifier's head may differ, and parts of the arch that the module leaves out may be there. Nothing is
+            loaded then.
     """
     if not isinstance(source, str | PathLike | Mapping):
         raise CheckpointError(f'The checkpoint must be a path, an address or a mapping, not {type(source).__name__}.')
@@ -101,24 +105,21 @@ def load_weights(
     own = module.state_dict()
     weights = _select(_unwrap(checkpoint, name, use_ema), prefix, own, name)
 
-    adapted = []
-    if _FIRST_CONV in weights and _FIRST_CONV in own:
-        theirs, channels = weights[_FIRST_CONV], own[_FIRST_CONV].shape[1]
-        if theirs.ndim == 4 and theirs.shape[1] == 3 != channels:
-            weights[_FIRST_CONV] = adapt_input_conv(channels, theirs)
-            adapted.append(f'{_FIRST_CONV} (3 to {channels} channels)')
-
+    adapted = [*fit_first_conv(weights, own), *fit_positions(weights, module)]
     misfits = {key: text for key in own if key in weights and (text := _misfit(key, weights[key], own[key]))}
     fits = [key for key in own if key in weights and key not in misfits]
+    absent = [key for key in own if key not in weights]
+    fresh = [key for key in absent if key.startswith(getattr(module, 'fresh', ()))]
     report = LoadReport(
         source=name,
         matched=tuple(fits),
-        missing=tuple(key for key in own if key not in weights),
+        missing=tuple(key for key in absent if key not in fresh),
         unexpected=tuple(key for key in weights if key not in own),
         wrong_shape=tuple(f'{key} ({text})' for key, text in misfits.items()),
         adapted=tuple(adapted),
+        fresh=tuple(fresh),
     )
-    problem = 'nothing fits' if not fits else '' if partial else _other_network(report, misfits, own)
+    problem = 'nothing fits' if not fits else '' if partial else _other_network(report, misfits, module)
     if problem:
         raise CheckpointError(
             f'{report}\nNothing was loaded: {problem}. Is the checkpoint of the same arch, settings and channels? '
@@ -138,8 +139,10 @@ def _misfit(key: str, theirs: Tensor, ours: Tensor) -> str:
     return ''
 
 
-def _other_network(report: LoadReport, misfits: Mapping[str, str], own: Mapping[str, Tensor]) -> str:
+def _other_network(report: LoadReport, misfits: Mapping[str, str], module: nn.Module) -> str:
     """What shows that the checkpoint is of another network, or nothing."""
+    if _CLASS_TOKEN in report.missing:
+        return 'the checkpoint has no class token (cls_token). Build the network with class_token=False'
     if report.share < _LEAST_SHARE:
         return f'only {report.share:.0%} of the model matches'
     body = [key for key in misfits if not key.startswith(_HEAD)]
@@ -147,14 +150,20 @@ def _other_network(report: LoadReport, misfits: Mapping[str, str], own: Mapping[
         return f'{len(body)} tensors differ'
     if any(key.endswith(_RAMP) for key in report.missing):
         return 'the checkpoint has no ramps where the settings have some'
-    # In stages that the module has; later ones may be there and not be wanted.
-    parts = {_part(key) for key in own}
-    more = [key for key in report.unexpected if _part(key) in parts and not key.startswith(_HEAD)]
-    return f'the checkpoint has {len(more)} tensors more in the same stages' if more else ''
+    blocks = {block for key in report.missing if (block := _block(key))} - {_block(key) for key in report.matched}
+    if blocks:
+        return f'the checkpoint has no {", ".join(sorted(blocks))}'
+    # Parts of the arch that the module leaves out may be there; anything else inside its own parts may not.
+    parts = {key.split('.')[0] for key in module.state_dict()}
+    left_out = (_HEAD, *getattr(module, 'not_built', ()))
+    more = [key for key in report.unexpected if key.split('.')[0] in parts and not key.startswith(left_out)]
+    return f'the checkpoint has {len(more)} tensors more in the same parts' if more else ''
 
 
-def _part(key: str) -> str:
-    return '.'.join(key.split('.')[:2])
+def _block(key: str) -> str:
+    """'stages.1.blocks.0' or 'blocks.3', the block that a tensor stands in, or nothing."""
+    match = _BLOCK.match(key)
+    return match[0] if match else ''
 
 
 def to_own_keys(state_dict: Mapping[str, Tensor]) -> StateDict:

@@ -1,12 +1,15 @@
-"""The package's node in mmengine's registry tree.
+"""The package's nodes in mmengine's registry tree.
 
 mmengine imports ``<scope>.registry`` when a config says ``type='<scope>.X'``, so this module's name is fixed.
 """
 
 from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as ROOT_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import Registry
 
-MODELS = Registry('model', parent=ROOT_MODELS, scope='ss_backbones', locations=['ss_backbones.openmmlab'])
+_WHERE = dict(scope='ss_backbones', locations=['ss_backbones.openmmlab'])
+MODELS = Registry('model', parent=ROOT_MODELS, **_WHERE)
+OPTIM_WRAPPER_CONSTRUCTORS = Registry('optimizer wrapper constructor', parent=ROOT_OPTIM_WRAPPER_CONSTRUCTORS, **_WHERE)
 
 
 def register_backbone(cls: type) -> type:

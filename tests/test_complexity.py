@@ -1,7 +1,7 @@
 import pytest
 import timm
 import torch
-from table import PVT_V2, Row
+from table import MODELS, Row
 from torch import nn
 from torch.nn import functional as F
 
@@ -9,13 +9,13 @@ import ss_backbones
 from ss_backbones.complexity import complexity
 
 
-@pytest.mark.parametrize('row', PVT_V2, ids=lambda row: row.arch)
+@pytest.mark.parametrize('row', MODELS, ids=lambda row: row.name)
 def test_parameters_and_multiply_adds_to_the_last_digit(row: Row) -> None:
     for settings, params, gmacs in (
         ('specific', row.params, row.gmacs),
         ('uniform', row.plain_params, row.plain_gmacs),
     ):
-        found = complexity(timm.create_model(f'ss_pvt_v2_{row.arch}', settings=settings))
+        found = complexity(timm.create_model(row.name, settings=settings))
         assert str(found) == f'{gmacs:.3f} GMACs, {params:.3f} M parameters'
 
 

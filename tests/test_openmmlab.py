@@ -13,7 +13,8 @@ from mmdet.registry import MODELS as MMDET_MODELS
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmseg.registry import MODELS as MMSEG_MODELS
 
-from ss_backbones import SSPVTv2
+import ss_backbones
+from ss_backbones import SSPVTv2, SSViT
 from ss_backbones.openmmlab.safe_globals import history_statistic
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,10 +26,16 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize('kind', ['SSPVTv2', 'ss_backbones.SSPVTv2'])
+@pytest.mark.parametrize(('cls', 'arch'), [(SSPVTv2, 'b0'), (SSViT, 'tiny')])
+@pytest.mark.parametrize('scope', ['', 'ss_backbones.'])
 @pytest.mark.parametrize('registry', [MMDET_MODELS, MMSEG_MODELS], ids=['mmdet', 'mmseg'])
-def test_both_libraries_build_both_names(registry: object, kind: str) -> None:
-    assert type(registry.build(dict(type=kind, arch='b0'))) is SSPVTv2
+def test_both_libraries_build_both_names(registry: object, scope: str, cls: type, arch: str) -> None:
+    assert type(registry.build(dict(type=scope + cls.__name__, arch=arch))) is cls
+
+
+def test_every_public_name_is_there() -> None:
+    assert all(hasattr(ss_backbones, name) for name in ss_backbones.__all__)
+    assert {'SSPVTv2', 'SSViT', 'LayerDecayOptimizerConstructor'} <= set(ss_backbones.__all__)
 
 
 @pytest.mark.parametrize('library', ['mmdet', 'mmseg'])
@@ -123,13 +130,23 @@ def test_getattr_stays_shut_for_everything_else(tmp_path: Path) -> None:
 _DDP = """
 import os, sys
 import torch, torch.distributed as dist
-from ss_backbones import SSPVTv2
+from ss_backbones import SSPVTv2, SSViT
 dist.init_process_group('gloo')
 torch.set_num_threads(1)
-for frozen, out, with_cp in ((-1, (0, 1, 2, 3), False), (2, (0, 2), True), (1, (1,), True), (0, (3,), False)):
+PVT = dict(embed_dims=(16, 32, 40, 64), depths=(1, 1, 1, 1))
+VIT = dict(embed_dim=16, depth=3, num_heads=2)
+for make in (
+    lambda: SSPVTv2(PVT),
+    lambda: SSPVTv2(PVT, frozen_stages=2, out_indices=(0, 2), with_cp=True),
+    lambda: SSPVTv2(PVT, frozen_stages=1, out_indices=(1,), with_cp=True),
+    lambda: SSPVTv2(PVT, frozen_stages=0, out_indices=(3,)),
+    lambda: SSViT(VIT, window_size=1),
+    lambda: SSViT(VIT, frozen_stages=2, out_indices=(0, 2), with_cp=True),
+    lambda: SSViT(VIT, frozen_stages=0, pyramid=False, out_indices=(1,)),
+    lambda: SSViT(VIT, frozen_stages=3),
+):
     torch.manual_seed(0)
-    arch = dict(embed_dims=(16, 32, 40, 64), depths=(1, 1, 1, 1))
-    net = SSPVTv2(arch, frozen_stages=frozen, out_indices=out, with_cp=with_cp)
+    net = make()
     model = torch.nn.parallel.DistributedDataParallel(net.train(), find_unused_parameters=False)
     step = torch.optim.SGD(model.parameters(), 0.1)
     for i in range(3):  # an unused parameter shows in the second iteration
@@ -140,7 +157,8 @@ for frozen, out, with_cp in ((-1, (0, 1, 2, 3), False), (2, (0, 2), True), (1, (
     total = sum(p.double().sum() for p in net.parameters()).detach()
     both = [torch.zeros_like(total) for _ in range(2)]
     dist.all_gather(both, total)
-    assert both[0] == both[1], (frozen, out, with_cp)
+    assert both[0] == both[1], net
+dist.destroy_process_group()
 print('ranks agree')
 """
 

@@ -1,15 +1,13 @@
 """The networks against independent results: the official models' outputs, timm, and plain re-computations."""
 
-import json
-import zlib
-from pathlib import Path
-
 import numpy as np
 import pytest
+import reference
 import timm
 import torch
-from table import ARCHS
-from torch import Tensor, nn
+from reference import needs_reference
+from table import MODELS, Row
+from torch import Tensor
 from torch.nn import functional as F
 
 import ss_backbones
@@ -17,54 +15,33 @@ from ss_backbones import BlockSetting
 from ss_backbones.layers import ConvMlp, Mlp, SpatialReductionAttention
 from ss_backbones.networks import PVTv2
 
-REFERENCE = Path(__file__).resolve().parents[2] / 'shared' / 'reference'
+
+@needs_reference
+@pytest.mark.parametrize('name', ['ss_pvt_v2_b0', 'ss_vit_tiny_patch16_224'])
+def test_the_official_outputs(name: str) -> None:
+    model = timm.create_model(name).double().eval()
+    shapes = {key: list(value.shape) for key, value in model.state_dict().items()}
+    assert shapes == reference.keys_and_shapes(name)
+    assert ss_backbones.load_weights(model, reference.weights(name, model)).share == 1
+    maps = ss_backbones.SSPVTv2('b0').double().eval()
+    if 'pvt' in name:
+        ss_backbones.load_weights(maps, model.state_dict())
+    with torch.no_grad():
+        for image, logits, features in reference.cases(name):
+            np.testing.assert_allclose(model(image).numpy(), logits, rtol=1e-9, atol=1e-11)
+            ours = maps(image) if 'pvt' in name else model.forward_tokens(image, after=(0, 1, 6, 11))[1]
+            for feature, expected in zip(ours, features, strict=True):
+                reference.check(feature, *expected)
 
 
-def reference_weights(shapes: dict[str, list[int]], model: nn.Module) -> dict[str, Tensor]:
-    """The weights that the reference was made with; the recipe stands in the reference's own README."""
-    weights = {}
-    for key, shape in shapes.items():
-        z = np.random.RandomState(zlib.crc32(key.encode()) & 0x7FFFFFFF).standard_normal(shape)
-        last = key.split('.')[-1]
-        if last == 'pos_bias':
-            weights[key] = model.state_dict()[key]
-        elif last == 'weight':
-            weights[key] = torch.from_numpy(z / np.sqrt(np.prod(shape[1:])) if len(shape) > 1 else 1 + 0.1 * z)
-        else:
-            weights[key] = torch.from_numpy(0.1 * z)
-    return weights
-
-
-@pytest.mark.skipif(not REFERENCE.is_dir(), reason='the outputs of the official models are not on this machine')
-def test_the_official_outputs() -> None:
-    about = json.loads((REFERENCE / 'ss_pvt_v2_b0.json').read_text())
-    model = timm.create_model('ss_pvt_v2_b0').double().eval()
-    assert {key: list(value.shape) for key, value in model.state_dict().items()} == about['state_dict']
-    report = ss_backbones.load_weights(model, reference_weights(about['state_dict'], model))
-    assert report.share == 1
-    backbone = ss_backbones.SSPVTv2('b0').double().eval()
-    ss_backbones.load_weights(backbone, model.state_dict())
-    with np.load(REFERENCE / 'ss_pvt_v2_b0.npz') as arrays, torch.no_grad():
-        for case in about['cases']:
-            height, width = case['input'][2:]
-            image = np.random.RandomState(height * 10000 + width).standard_normal(case['input'])
-            size, x = f'{height}x{width}', torch.from_numpy(image)
-            features = backbone(x)
-            logits = model.forward_head(features[-1])
-            np.testing.assert_allclose(logits.numpy(), arrays[case['logits']], rtol=1e-9, atol=1e-11)
-            for i, feature in enumerate(features):
-                assert list(feature.shape) == case['features'][i]['shape']
-                picked = feature.flatten()[torch.from_numpy(arrays[f'{size}.feat{i}.index'])]
-                np.testing.assert_allclose(picked.numpy(), arrays[f'{size}.feat{i}.value'], rtol=1e-9, atol=1e-11)
-
-
-@pytest.mark.parametrize('arch', ARCHS)
-def test_uniform_settings_are_plain_pvt_v2(arch: str) -> None:
-    theirs = timm.create_model(f'pvt_v2_{arch}', num_classes=10).double().eval()
+@pytest.mark.parametrize('row', MODELS, ids=lambda row: row.name)
+def test_uniform_settings_are_the_plain_network(row: Row) -> None:
+    arguments = dict(dynamic_img_size=True, dynamic_img_pad=True) if 'vit' in row.name else {}
+    theirs = timm.create_model(row.plain, num_classes=10, **arguments).double().eval()
     with torch.no_grad():  # timm's own initialisation leaves the norms and biases at 1 and 0, where a mix-up hides
         for parameter in theirs.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter) * parameter.std().nan_to_num(1.0).clamp(min=0.1))
-    ours = timm.create_model(f'ss_pvt_v2_{arch}', settings='uniform', num_classes=10).double().eval()
+    ours = timm.create_model(row.name, settings='uniform', num_classes=10).double().eval()
     assert ss_backbones.load_weights(ours, theirs.state_dict()).share == 1
     x = torch.randn(1, 3, 65, 48, dtype=torch.float64)
     with torch.no_grad():

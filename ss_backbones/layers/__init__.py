@@ -1,7 +1,16 @@
 """What the blocks are made of. Tokens travel as (B, H, W, C) or (B, N, C), channels last and contiguous."""
 
-from .attention import SpatialReductionAttention
 from .mlp import ConvMlp, Mlp
 from .patch_embed import OverlapPatchEmbed
+from .pyramid import SimpleFeaturePyramid
+from .self_attention import SelfAttention
+from .spatial_reduction_attention import SpatialReductionAttention
 
-__all__ = ['ConvMlp', 'Mlp', 'OverlapPatchEmbed', 'SpatialReductionAttention']
+__all__ = [
+    'ConvMlp',
+    'Mlp',
+    'OverlapPatchEmbed',
+    'SelfAttention',
+    'SimpleFeaturePyramid',
+    'SpatialReductionAttention',
+]

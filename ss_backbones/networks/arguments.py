@@ -5,27 +5,37 @@ from collections.abc import Sequence
 from torch import Tensor
 
 
-def take_indices(indices: int | Sequence[int], count: int, what: str) -> tuple[int, ...]:
+def take_indices(indices: int | Sequence[int], count: int, what: str, name: str = 'out_indices') -> tuple[int, ...]:
     """Make ``indices`` a rising tuple of indices into ``count`` things.
 
     Raises:
         ValueError: An index is no whole number or out of range, there is none, or they do not rise.
     """
     if not isinstance(indices, int | Sequence) or isinstance(indices, str):
-        raise ValueError(f'out_indices={indices!r} must be a whole number or a list of them.')
+        raise ValueError(f'{name}={indices!r} must be a whole number or a list of them.')
     given = [indices] if isinstance(indices, int) else list(indices)
     if not given:
-        raise ValueError(f'out_indices is empty: name at least one of the {count} {what}.')
+        raise ValueError(f'{name} is empty: name at least one of the {count} {what}.')
     for index in given:
         if isinstance(index, bool) or not isinstance(index, int) or not -count <= index < count:
             raise ValueError(
-                f'out_indices={indices}: {index!r} is out of range. There are {count} {what}: 0 to {count - 1}, '
+                f'{name}={indices}: {index!r} is out of range. There are {count} {what}: 0 to {count - 1}, '
                 f'or -{count} to -1 from the end.'
             )
     taken = tuple(index % count for index in given)
     if list(taken) != sorted(set(taken)):
-        raise ValueError(f'out_indices={indices} must rise without repeats, as the maps leave in that order.')
+        raise ValueError(f'{name}={indices} must rise without repeats.')
     return taken
+
+
+def check_count(name: str, value: int) -> None:
+    """A number of things.
+
+    Raises:
+        ValueError: It is no whole number, or below 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f'{name}={value!r} must be a whole number, 1 or more.')
 
 
 def check_rate(name: str, rate: float) -> None:

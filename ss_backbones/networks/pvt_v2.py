@@ -7,13 +7,12 @@ from dataclasses import dataclass, fields
 import torch
 from timm.layers import DropPath, trunc_normal_
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ..layers import ConvMlp, OverlapPatchEmbed, SpatialReductionAttention
-from ..settings import BlockSetting, as_settings, specific_setting, uniform_setting
-from .arguments import check_flag, check_image, check_rate, take_indices
-
-Settings = str | Sequence[BlockSetting | Mapping[str, float | str]]
+from ..settings import BlockSetting
+from .arch import Settings, resolve_arch, resolve_settings
+from .arguments import check_count, check_flag, check_image, check_rate, take_indices
+from .recompute import run_block
 
 
 @dataclass(frozen=True)
@@ -116,8 +115,7 @@ class Stage(nn.Module):
         if self.downsample is not None:
             x = self.downsample(x.permute(0, 3, 1, 2))
         for block in self.blocks:
-            # Non-reentrant: the only kind that works with DDP and with frozen parts below.
-            x = checkpoint(block, x, use_reentrant=False) if self.with_cp and torch.is_grad_enabled() else block(x)
+            x = run_block(block, self.with_cp, x)
         return self.norm(x)
 
 
@@ -139,6 +137,7 @@ class PVTv2(nn.Module):
     Attributes:
         channels: Channels of the returned maps.
         strides: Steps of the returned maps, in pixels of the image.
+        not_built: Starts of the state-dict keys that belong to the arch and that out_indices leaves out.
 
     Raises:
         ValueError: An argument is out of its range; the text names it and what is possible.
@@ -161,27 +160,26 @@ class PVTv2(nn.Module):
         with_cp: bool = False,
     ) -> None:
         super().__init__()
-        self.arch = resolve_arch(arch)
-        self.settings = resolve_settings(settings, self.arch)
+        self.arch = resolve_arch(arch, ARCHS)
+        ratios = [ratio for n, ratio in zip(self.arch.depths, self.arch.mlp_ratios, strict=True) for _ in range(n)]
+        self.settings = resolve_settings(settings, ratios, attn_split=0.0)
         self.out_indices = take_indices(out_indices, len(self.arch.depths), 'stages')
-        for name, rate in (
-            ('drop_rate', drop_rate),
-            ('attn_drop_rate', attn_drop_rate),
-            ('drop_path_rate', drop_path_rate),
-        ):
-            check_rate(name, rate)
-        if isinstance(in_channels, bool) or not isinstance(in_channels, int) or in_channels < 1:
-            raise ValueError(f'in_channels={in_channels!r} must be a whole number of channels, 1 or more.')
+        check_rate('drop_rate', drop_rate)
+        check_rate('attn_drop_rate', attn_drop_rate)
+        check_rate('drop_path_rate', drop_path_rate)
+        check_count('in_channels', in_channels)
         check_flag('with_cp', with_cp)
         self.in_channels = in_channels
         self.channels = [self.arch.embed_dims[i] for i in self.out_indices]
         self.strides = [4 * 2**i for i in self.out_indices]
 
         arch, depth = self.arch, sum(self.arch.depths)
+        built = self.out_indices[-1] + 1
+        self.not_built = tuple(f'stages.{i}.' for i in range(built, len(arch.depths)))
         drop_paths = torch.linspace(0, drop_path_rate, depth, device='cpu').tolist()
         self.patch_embed = OverlapPatchEmbed(in_channels, arch.embed_dims[0], kernel_size=7, stride=4)
         stages = []
-        for i in range(self.out_indices[-1] + 1):
+        for i in range(built):
             dim, first = arch.embed_dims[i], sum(arch.depths[:i])
             downsample = OverlapPatchEmbed(arch.embed_dims[i - 1], dim, kernel_size=3, stride=2) if i else None
             blocks = [
@@ -218,42 +216,32 @@ class PVTv2(nn.Module):
                 maps.append(x.permute(0, 3, 1, 2))
         return tuple(maps)
 
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters beside norms and biases that weight decay should leave alone: none here."""
+        return set()
 
-def resolve_arch(arch: str | Mapping[str, object]) -> PVTv2Arch:
-    """A name or a dict of fields, checked.
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Where a parameter stands, for layer-wise learning rates.
 
-    Raises:
-        ValueError: The name is unknown, or the dict lacks or has other keys.
-        TypeError: It is neither.
-    """
-    if isinstance(arch, str):
-        if arch not in ARCHS:
-            raise ValueError(f'arch={arch!r} is unknown. Known are {", ".join(ARCHS)}; or give a dict.')
-        return ARCHS[arch]
-    if not isinstance(arch, Mapping):
-        raise TypeError(f'arch must be one of {", ".join(ARCHS)} or a dict, not {type(arch).__name__}.')
-    known = [field.name for field in fields(PVTv2Arch)]
-    unknown, missing = set(arch) - set(known), {'embed_dims', 'depths'} - set(arch)
-    if unknown or missing:
-        raise ValueError(f'arch has unknown keys {sorted(unknown)} and lacks {sorted(missing)}; possible are {known}.')
-    return PVTv2Arch(**arch)
+        Args:
+            param_name: Name of the parameter, with ``prefix`` before it.
+            prefix: Where this network stands in the model, such as 'backbone.'.
 
-
-def resolve_settings(settings: Settings, arch: PVTv2Arch) -> list[BlockSetting]:
-    """One BlockSetting for every block of ``arch``.
-
-    Raises:
-        ValueError: The name is unknown, or the list has another length than the arch has blocks.
-        TypeError: ``settings`` is neither a name nor a list of settings.
-    """
-    if settings == 'specific':
-        return specific_setting(sum(arch.depths), attn_split=0.0)
-    if settings == 'uniform':
-        by_stage = zip(arch.depths, arch.mlp_ratios, strict=True)
-        return [s for depth, ratio in by_stage for s in uniform_setting(depth, BlockSetting(mlp_ratio=float(ratio)))]
-    if isinstance(settings, str):
-        raise ValueError(f"settings={settings!r} is unknown. Take 'specific', 'uniform' or a list of BlockSetting.")
-    return as_settings(settings, sum(arch.depths))
+        Returns:
+            The layer, and the number of layers: the stem is 0, the blocks are 1 and so on over all stages, and the last
+            layer is whatever follows the blocks. A downsampling counts with the block after it, a stage's norm with
+            the block before it.
+        """
+        counts = [len(stage.blocks) for stage in self.stages]
+        layers = sum(counts) + 2
+        part = param_name.removeprefix(prefix).split('.')
+        if part[0] == 'patch_embed':
+            return 0, layers
+        if part[0] != 'stages':
+            return layers - 1, layers
+        before, inside = sum(counts[: int(part[1])]), counts[int(part[1])]
+        block = {'downsample': 0, 'norm': inside - 1}.get(part[2])
+        return before + 1 + (int(part[3]) if block is None else block), layers
 
 
 def _initialise(module: nn.Module) -> None:

@@ -1,8 +1,10 @@
 """The face to OpenMMLab: importing this registers the backbones and makes mmengine's checkpoints loadable."""
 
 from . import safe_globals
+from .layer_decay import LayerDecayOptimizerConstructor
 from .pvt_v2 import SSPVTv2
+from .vit import SSViT
 
 safe_globals.register()
 
-__all__ = ['SSPVTv2']
+__all__ = ['LayerDecayOptimizerConstructor', 'SSPVTv2', 'SSViT']

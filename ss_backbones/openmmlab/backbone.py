@@ -21,21 +21,28 @@ class BackboneMixin:
     """Goes before a network and mmengine's BaseModule in the bases of a backbone."""
 
     def _set_up(
-        self, parts: Sequence[nn.Module], stages: int, frozen_stages: int, bf16: bool, init_cfg: InitCfg
+        self,
+        parts: Sequence[Sequence[nn.Module | nn.Parameter]],
+        stages: int,
+        frozen_stages: int,
+        bf16: bool,
+        init_cfg: InitCfg,
+        stage: str = 'stages',
     ) -> None:
         """Finish the constructor.
 
         Args:
-            parts: What can be frozen, in order: the stem, then the built stages.
+            parts: What can be frozen, in order: the stem, then the built stages; each may consist of several things.
             stages: Number of stages of the architecture, built or not.
             frozen_stages: -1 freezes nothing, 0 the stem, k the stem and the first k stages.
+            stage: What a stage is called in errors.
             bf16: Run under bfloat16 autocast, with float32 maps.
             init_cfg: mmengine's init_cfg.
         """
         if isinstance(frozen_stages, bool) or not isinstance(frozen_stages, int) or not -1 <= frozen_stages <= stages:
             raise ValueError(
                 f'frozen_stages={frozen_stages!r} is out of range: -1 freezes nothing, 0 the stem, '
-                f'up to {stages} the stem and so many stages.'
+                f'up to {stages} the stem and so many {stage}.'
             )
         check_flag('bf16', bf16)
         for cfg in _as_list(init_cfg):
@@ -48,15 +55,16 @@ class BackboneMixin:
         self.bf16 = bf16
         self.init_cfg = copy.deepcopy(init_cfg)
         # A list keeps the modules out of the state dict's names.
-        self._frozen_parts = list(parts[: frozen_stages + 1])
+        self._frozen_parts = [thing for part in parts[: frozen_stages + 1] for thing in part]
         self.register_load_state_dict_pre_hook(_rename_foreign_keys)
         # Before anyone sees the parameters: DDP registers those that need gradients when it is built.
         self._freeze()
 
     def _freeze(self) -> None:
         for part in self._frozen_parts:
-            part.eval()
             part.requires_grad_(False)
+            if isinstance(part, nn.Module):
+                part.eval()
 
     def train(self, mode: bool = True) -> nn.Module:
         """Switch between training and evaluation; frozen parts stay frozen and in evaluation."""

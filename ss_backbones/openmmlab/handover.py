@@ -10,6 +10,7 @@ import runpy
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import Any, NoReturn
 from zipfile import is_zipfile
 
@@ -41,7 +42,7 @@ def main(tool: str, argv: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: With code 2 after a message on stderr; or whatever the library's script exits with.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
+    argv = _config_first(sys.argv[1:] if argv is None else argv)
     try:
         script = _check(tool, argv)
         sys.argv = [script, *argv]
@@ -73,6 +74,14 @@ def _check(tool: str, argv: list[str]) -> str:
     if missing:
         raise HandoverError(describe_missing(missing, arguments.config))
     return script
+
+
+def _config_first(argv: Sequence[str]) -> list[str]:
+    """Moves a config that follows --resume to the front: mmseg's --resume takes no value, and mmdet's would take it."""
+    for i, (option, value) in enumerate(pairwise(argv)):
+        if option == '--resume' and value.endswith(CONFIG_SUFFIXES):
+            return [value, *argv[: i + 1], *argv[i + 2 :]]
+    return list(argv)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from mmengine.model import BaseModule
 
-from ..networks.pvt_v2 import PVTv2, Settings
+from ..networks import PVTv2
+from ..networks.arch import Settings
 from ..registry import register_backbone
 from .backbone import BackboneMixin, InitCfg
 
@@ -65,4 +66,5 @@ class SSPVTv2(BackboneMixin, PVTv2, BaseModule):
             drop_path_rate=drop_path_rate,
             with_cp=with_cp,
         )
-        self._set_up([self.patch_embed, *self.stages], len(self.arch.depths), frozen_stages, bf16, init_cfg)
+        parts = [[self.patch_embed], *([stage] for stage in self.stages)]
+        self._set_up(parts, len(self.arch.depths), frozen_stages, bf16, init_cfg)

@@ -1,10 +1,11 @@
 """Attention whose keys and values come from a spatially reduced map (PVTv2), with SS's width and token split."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..settings import BlockSetting
+from .heads import head_width
+from .token_split import project_first
 
 _POOLED_SIDE = 7  # the linear variant reduces any map to 7 x 7
 
@@ -40,12 +41,7 @@ class SpatialReductionAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.head_dim = int(dim // num_heads * setting.attn_ratio)
-        if self.head_dim < 1:
-            raise ValueError(
-                f'attn_ratio={setting.attn_ratio} leaves a head of {dim // num_heads} channels with none; '
-                'take a larger attn_ratio.'
-            )
+        self.head_dim = head_width(dim, num_heads, setting)
         self.attn_split = setting.attn_split
         self.attn_drop = attn_drop
         self.sr_ratio = sr_ratio
@@ -64,12 +60,12 @@ class SpatialReductionAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, H, W, C)."""
-        b, h, w, _ = x.shape
+        h, w = x.shape[1:3]
         q = self._heads(self.q(x))
         k, v = (self._heads(t) for t in self.kv(self._reduce(x)).chunk(2, dim=-1))
         out = F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop if self.training else 0.0)
-        out = out.transpose(1, 2).reshape(b, h, w, self.num_heads * self.head_dim)
-        return self.proj_drop(self._project(out))
+        out = out.transpose(1, 2).flatten(2)
+        return self.proj_drop(project_first(self.proj, out, self.attn_split)).unflatten(1, (h, w))
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, H, W, heads * D) to a (B, heads, H * W, D) view."""
@@ -89,13 +85,3 @@ class SpatialReductionAttention(nn.Module):
                 image = F.pad(image, (0, max(lack_w, 0), 0, max(lack_h, 0)), mode='replicate')
         reduced = self.norm(self.sr(image).permute(0, 2, 3, 1))
         return F.gelu(reduced) if self.linear else reduced
-
-    def _project(self, x: Tensor) -> Tensor:
-        """The output projection, which the last share of the tokens skips: (B, H, W, D) to (B, H, W, C)."""
-        tokens = x.shape[1] * x.shape[2]
-        skipping = int(tokens * self.attn_split)
-        if not skipping:
-            return self.proj(x)
-        flat = x.flatten(1, 2)
-        projected, skipped = flat.split((tokens - skipping, skipping), dim=1)
-        return torch.cat((self.proj(projected), skipped), dim=1).reshape(x.shape)

@@ -1,10 +1,11 @@
 """SS-PVTv2 as timm models: the same network with a classifier's head."""
 
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from .networks.pvt_v2 import ARCHS, PVTv2, Settings
+from ..networks.arch import Settings
+from ..networks.pvt_v2 import ARCHS, PVTv2
+from .head import make_head
+from .registration import register
 
 
 class SSPVTv2Classifier(PVTv2):
@@ -44,15 +45,10 @@ class SSPVTv2Classifier(PVTv2):
             attn_drop_rate=attn_drop_rate,
             drop_path_rate=drop_path_rate,
         )
-        if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 0:
-            raise ValueError(f'num_classes={num_classes!r} must be a whole number, 0 for no head.')
         self.num_classes = num_classes
         self.num_features = self.head_hidden_size = self.channels[-1]
         self.head_drop = nn.Dropout(drop_rate)
-        self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
-        if num_classes:
-            nn.init.trunc_normal_(self.head.weight, std=0.02)
-            nn.init.zeros_(self.head.bias)
+        self.head = make_head(self.num_features, num_classes)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) to the last map (B, C, h, w)."""
@@ -68,35 +64,5 @@ class SSPVTv2Classifier(PVTv2):
         return self.forward_head(self.forward_features(x))
 
 
-def _register(arch: str) -> None:
-    def build(pretrained: bool = False, **kwargs: object) -> nn.Module:
-        return build_model_with_cfg(SSPVTv2Classifier, name, pretrained, arch=arch, **kwargs)
-
-    # timm calls an entry point by its function's name and looks for its default configuration in the function's module.
-    name = build.__name__ = build.__qualname__ = f'ss_pvt_v2_{arch}'
-    build.__doc__ = f"""SS-PVTv2-{arch.upper()}; takes the arguments of SSPVTv2Classifier but ``arch``."""
-    register_model(build)
-    MODEL_NAMES.append(name)
-
-
-MODEL_NAMES: list[str] = []
-# No address of weights: there are none to download yet.
-default_cfgs = generate_default_cfgs(
-    {
-        f'ss_pvt_v2_{arch}': dict(
-            num_classes=1000,
-            input_size=(3, 224, 224),
-            pool_size=(7, 7),
-            crop_pct=0.9,
-            interpolation='bicubic',
-            fixed_input_size=False,
-            mean=IMAGENET_DEFAULT_MEAN,
-            std=IMAGENET_DEFAULT_STD,
-            first_conv='patch_embed.proj',
-            classifier='head',
-        )
-        for arch in ARCHS
-    }
-)
 for _arch in ARCHS:
-    _register(_arch)
+    register(f'ss_pvt_v2_{_arch}', SSPVTv2Classifier, _arch, __name__, dict(pool_size=(7, 7), fixed_input_size=False))

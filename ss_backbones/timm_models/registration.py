@@ -1,0 +1,45 @@
+"""Registration of a classifier under a name of timm's."""
+
+import sys
+from collections.abc import Mapping
+
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import nn
+
+MODEL_NAMES: list[str] = []
+
+# No address of weights: there are none to download yet.
+_DEFAULTS = dict(
+    num_classes=1000,
+    input_size=(3, 224, 224),
+    crop_pct=0.9,
+    interpolation='bicubic',
+    mean=IMAGENET_DEFAULT_MEAN,
+    std=IMAGENET_DEFAULT_STD,
+    first_conv='patch_embed.proj',
+    classifier='head',
+)
+
+
+def register(name: str, classifier: type[nn.Module], arch: str, module: str, cfg: Mapping[str, object]) -> None:
+    """Make ``timm.create_model(name)`` build ``classifier`` with this arch.
+
+    Args:
+        name: The model's name.
+        classifier: Its class, which takes ``arch``.
+        arch: Its architecture.
+        module: Name of the module that registers it; timm looks there for ``default_cfgs``.
+        cfg: What differs from the default configuration.
+    """
+
+    def build(pretrained: bool = False, **kwargs: object) -> nn.Module:
+        return build_model_with_cfg(classifier, name, pretrained, arch=arch, **kwargs)
+
+    build.__name__ = build.__qualname__ = name  # timm takes the name from the function
+    build.__module__ = module
+    build.__doc__ = f"""{name}; takes the arguments of {classifier.__name__} but ``arch``."""
+    cfgs = vars(sys.modules[module]).setdefault('default_cfgs', {})
+    cfgs.update(generate_default_cfgs({name: {**_DEFAULTS, **cfg}}))
+    register_model(build)
+    MODEL_NAMES.append(name)
