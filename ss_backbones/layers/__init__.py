@@ -1,5 +1,6 @@
 """What the blocks are made of. Tokens travel as (B, H, W, C) or (B, N, C), channels last and contiguous."""
 
+from .block import Block
 from .mlp import ConvMlp, Mlp
 from .patch_embed import OverlapPatchEmbed
 from .pyramid import SimpleFeaturePyramid
@@ -7,6 +8,7 @@ from .self_attention import SelfAttention
 from .spatial_reduction_attention import SpatialReductionAttention
 
 __all__ = [
+    'Block',
     'ConvMlp',
     'Mlp',
     'OverlapPatchEmbed',

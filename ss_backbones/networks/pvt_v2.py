@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import torch
-from timm.layers import DropPath, trunc_normal_
+from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
-from ..layers import ConvMlp, OverlapPatchEmbed, SpatialReductionAttention
-from ..settings import BlockSetting
+from ..layers import Block, ConvMlp, OverlapPatchEmbed, SpatialReductionAttention
 from .arch import Settings, resolve_arch, resolve_settings
 from .arguments import check_count, check_flag, check_image, check_rate, take_indices
 from .recompute import run_block
@@ -68,36 +67,6 @@ ARCHS: dict[str, PVTv2Arch] = {
     'b4': PVTv2Arch(_WIDE, (3, 8, 27, 3)),
     'b5': PVTv2Arch(_WIDE, (3, 6, 40, 3), mlp_ratios=(4, 4, 4, 4)),
 }
-
-
-class Block(nn.Module):
-    """One transformer block, as its setting says."""
-
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        setting: BlockSetting,
-        *,
-        sr_ratio: int,
-        linear: bool,
-        drop: float,
-        attn_drop: float,
-        drop_path: float,
-    ) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = SpatialReductionAttention(
-            dim, num_heads, setting, sr_ratio=sr_ratio, linear=linear, attn_drop=attn_drop, proj_drop=drop
-        )
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = ConvMlp(dim, setting, drop, relu_before_conv=linear)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to (B, H, W, C)."""
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 class Stage(nn.Module):
@@ -185,13 +154,17 @@ class PVTv2(nn.Module):
             blocks = [
                 Block(
                     dim,
-                    arch.num_heads[i],
-                    self.settings[j],
-                    sr_ratio=arch.sr_ratios[i],
-                    linear=arch.linear,
-                    drop=drop_rate,
-                    attn_drop=attn_drop_rate,
-                    drop_path=drop_paths[j],
+                    SpatialReductionAttention(
+                        dim,
+                        arch.num_heads[i],
+                        self.settings[j],
+                        sr_ratio=arch.sr_ratios[i],
+                        linear=arch.linear,
+                        attn_drop=attn_drop_rate,
+                        proj_drop=drop_rate,
+                    ),
+                    ConvMlp(dim, self.settings[j], drop_rate, relu_before_conv=arch.linear),
+                    drop_paths[j],
                 )
                 for j in range(first, first + arch.depths[i])
             ]

@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from timm.layers import DropPath, PatchEmbed, resample_abs_pos_embed, trunc_normal_
+from timm.layers import PatchEmbed, resample_abs_pos_embed, trunc_normal_
 from torch import Tensor, nn
 
-from ..layers import Mlp, SelfAttention
+from ..layers import Block, Mlp, SelfAttention
 from ..settings import BlockSetting
 from .arch import Settings, resolve_arch, resolve_settings
 from .arguments import check_count, check_flag, check_image, check_rate, take_indices
@@ -51,33 +51,6 @@ ARCHS: dict[str, ViTArch] = {
     'small': ViTArch(384, 12, 6),
     'base': ViTArch(768, 12, 12),
 }
-
-
-class Block(nn.Module):
-    """One transformer block, as its setting says."""
-
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        setting: BlockSetting,
-        *,
-        window_size: int | None,
-        drop: float,
-        attn_drop: float,
-        drop_path: float,
-    ) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = SelfAttention(dim, num_heads, setting, window_size=window_size, attn_drop=attn_drop, proj_drop=drop)
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = Mlp(dim, setting, drop)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """(B, N, C) to (B, N, C); ``grid`` is the height and width in patches."""
-        x = x + self.drop_path(self.attn(self.norm1(x), grid))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 class ViT(nn.Module):
@@ -161,12 +134,16 @@ class ViT(nn.Module):
         self.blocks = nn.ModuleList(
             Block(
                 dim,
-                arch.num_heads,
-                self.settings[i],
-                window_size=windows[i],
-                drop=drop_rate,
-                attn_drop=attn_drop_rate,
-                drop_path=drop_paths[i],
+                SelfAttention(
+                    dim,
+                    arch.num_heads,
+                    self.settings[i],
+                    window_size=windows[i],
+                    attn_drop=attn_drop_rate,
+                    proj_drop=drop_rate,
+                ),
+                Mlp(dim, self.settings[i], drop_rate),
+                drop_paths[i],
             )
             for i in range(built)
         )
