@@ -1,76 +1,90 @@
-"""Every config in configs/ builds its model, its optimiser and its data pipelines, and says what its name promises."""
+"""Every config builds its model, optimiser and pipelines; those for detectors say what their names promise."""
 
 import argparse
 import re
-from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 pytest.importorskip('mmdet')
 
+import timm  # noqa: E402
 import torch  # noqa: E402
+from config_files import (  # noqa: E402
+    CONFIGS,
+    ROOT,
+    TWINS,
+    build_tiny_dataset,
+    configs_in,
+    load,
+    read,
+    twin_of,
+)
 from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.optim import build_optim_wrapper  # noqa: E402
-from mmengine.registry import DATASETS, MODELS, init_default_scope  # noqa: E402
-from tiny_data import write_coco, write_segmentation  # noqa: E402
+from mmengine.registry import MODELS  # noqa: E402
 
 from ss_backbones.checkpoints import CheckpointError  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[1] / 'configs'
-CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
 SS_CONFIGS = [name for name in CONFIGS if '_ss-' in name and not name.startswith('demo/')]
 ARCHS = ('b0', 'b1', 'b2', 'b3', 'b4', 'b5')
+VITS = ('tiny', 'small', 'base')
+TIMM_NAMES = {'pvtv2': 'ss_pvt_v2_{}', 'vit': 'ss_vit_{}_patch16_224', 'deit': 'ss_vit_{}_patch16_224'}
 
-# PVT's recipe, written down apart from the configs: (archs, lr, epochs, steps)
-RECIPES = {
-    'mask_rcnn/mask-rcnn_{}_fpn_1x_coco.py': (ARCHS, 2e-4, 12, [8, 11]),
-    'mask_rcnn/mask-rcnn_{}_fpn_ms-3x_coco.py': (('b0', 'b2'), 2e-4, 36, [27, 33]),
-    'mask_rcnn/mask-rcnn_{}_fpn_bf16-1x_coco.py': (('b2',), 2e-4, 12, [8, 11]),
-    'retinanet/retinanet_{}_fpn_1x_coco.py': (ARCHS, 1e-4, 12, [8, 11]),
-}
-OTHER_RATES = {'retinanet/retinanet_{}_fpn_1x_coco.py': {'b5': 7.142857142857143e-05}}
-CASES = [
-    (pattern.format(f'{family}-{arch}'), arch, OTHER_RATES.get(pattern, {}).get(arch, rate), epochs, steps)
-    for pattern, (archs, rate, epochs, steps) in RECIPES.items()
-    for arch in archs
-    for family in ('ss-pvtv2', 'pvtv2')
+
+class Family(NamedTuple):
+    """What the detectors with a family of backbones share. All of this is written down apart from the configs."""
+
+    backbone: dict
+    optimizer: dict
+    warm_up: int
+    wrapper: dict
+
+
+PVT = Family({'type': 'SSPVTv2', 'drop_path_rate': 0.1}, {'weight_decay': 1e-4}, 500, {})
+VIT = Family(
+    {'type': 'SSViT', 'drop_path_rate': 0.1, 'window_size': 14, 'global_blocks': (2, 5, 8, 11)},
+    {'weight_decay': 0.05, 'betas': (0.9, 0.999)},
+    1000,
+    {
+        'constructor': 'ss_backbones.LayerDecayOptimizerConstructor',
+        'paramwise_cfg': {'layer_decay_rate': 0.9},
+    },
+)
+
+
+class Recipe(NamedTuple):
+    pattern: str
+    family: str
+    archs: tuple[str, ...]
+    rate: float
+    epochs: int
+    steps: list[int]
+
+
+RECIPES = [
+    Recipe('mask_rcnn/mask-rcnn_{}_fpn_1x_coco.py', 'ss-pvtv2', ARCHS, 2e-4, 12, [8, 11]),
+    Recipe('mask_rcnn/mask-rcnn_{}_fpn_ms-3x_coco.py', 'ss-pvtv2', ('b0', 'b2'), 2e-4, 36, [27, 33]),
+    Recipe('mask_rcnn/mask-rcnn_{}_fpn_bf16-1x_coco.py', 'ss-pvtv2', ('b2',), 2e-4, 12, [8, 11]),
+    Recipe('retinanet/retinanet_{}_fpn_1x_coco.py', 'ss-pvtv2', ARCHS[:-1], 1e-4, 12, [8, 11]),
+    Recipe('retinanet/retinanet_{}_fpn_1x_coco.py', 'ss-pvtv2', ('b5',), 7.142857142857143e-05, 12, [8, 11]),
+    Recipe('mask_rcnn/mask-rcnn_{}_fpn_1x_coco.py', 'ss-vit', VITS, 1e-4, 12, [8, 11]),
 ]
-
-
-@cache
-def _read(name: str) -> Config:
-    return Config.fromfile(ROOT / name)
-
-
-def load(name: str) -> Config:
-    """A config of one's own, in the scope of its library."""
-    config = _read(name).copy()
-    init_default_scope(config.default_scope)
-    return config
-
-
-def build_tiny_dataset(config: Config, loader: str, folder: Path):
-    """The dataset of a dataloader with its own pipeline, on a set of one image."""
-    dataset = config[loader].dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    unread = DATASETS.build({**dataset, 'lazy_init': True})
-    if config.default_scope == 'mmseg':
-        place = write_segmentation(folder, unread.img_suffix, unread.seg_map_suffix)
-    else:
-        place = write_coco(folder, unread.metainfo['classes'])
-    return DATASETS.build({**dataset, **place})
+CASES = [
+    (recipe.pattern.format(f'{family}-{arch}'), arch, recipe)
+    for recipe in RECIPES
+    for arch in recipe.archs
+    for family in (recipe.family, TWINS[recipe.family])
+]
 
 
 def build_model(config: Config) -> torch.nn.Module:
     return MODELS.build(config.model)
 
 
-def test_the_folder_holds_what_the_table_promises():
-    assert sorted(name for name in CONFIGS if name.startswith(('mask_rcnn/', 'retinanet/'))) == sorted(
-        case[0] for case in CASES
-    )
+def test_the_folders_hold_what_the_table_promises():
+    assert configs_in('mask_rcnn', 'retinanet') == sorted(case[0] for case in CASES)
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -81,6 +95,8 @@ def test_model_and_optimiser_build(name: str):
     channels = list(model.backbone.channels)
     reader = config.model.get('neck') or config.model.decode_head
     assert list(reader.in_channels) == channels
+    auxiliary = config.model.get('auxiliary_head')
+    assert auxiliary is None or auxiliary.in_channels == channels[auxiliary.in_index]
     assert all(parameter.requires_grad for parameter in model.parameters())
 
     optimizer = build_optim_wrapper(model, config.optim_wrapper).optimizer
@@ -125,29 +141,34 @@ def test_image_sizes(name: str, tmp_path: Path):
 
 @pytest.mark.parametrize('name', SS_CONFIGS)
 def test_twin_differs_in_its_settings_alone(name: str):
-    ours, twin = _read(name).to_dict(), _read(name.replace('_ss-', '_')).to_dict()
+    ours, twin = read(name).to_dict(), read(twin_of(name)).to_dict()
     assert ours['model']['backbone'].pop('settings') == 'specific'
     assert twin['model']['backbone'].pop('settings') == 'uniform'
     assert ours == twin
 
 
-@pytest.mark.parametrize(('name', 'arch', 'rate', 'epochs', 'steps'), CASES)
-def test_recipe(name: str, arch: str, rate: float, epochs: int, steps: list[int]):
+@pytest.mark.parametrize(('name', 'arch', 'recipe'), CASES)
+def test_recipe(name: str, arch: str, recipe: Recipe):
     config = load(name)
-    assert dict(config.optim_wrapper.optimizer) == {'type': 'AdamW', 'lr': pytest.approx(rate), 'weight_decay': 1e-4}
-    assert config.optim_wrapper.type == 'OptimWrapper'
+    family = {'ss-pvtv2': PVT, 'ss-vit': VIT}[recipe.family]
+    wrapper = config.optim_wrapper.to_dict()
+    rate = pytest.approx(recipe.rate)
+    assert wrapper.pop('optimizer') == {'type': 'AdamW', 'lr': rate, **family.optimizer}
+    wrapper.pop('_scope_', None)
+    assert wrapper == {'type': 'OptimWrapper', **family.wrapper}
     assert (config.train_dataloader.batch_size, config.auto_scale_lr.base_batch_size) == (2, 16)
-    assert config.train_cfg.max_epochs == epochs
+    assert config.train_cfg.max_epochs == recipe.epochs
     warm_up, schedule = config.param_scheduler
-    assert (warm_up.type, warm_up.by_epoch, warm_up.end) == ('LinearLR', False, 500)
-    assert (schedule.type, schedule.by_epoch, schedule.end) == ('MultiStepLR', True, epochs)
-    assert (schedule.milestones, schedule.gamma) == (steps, 0.1)
+    assert (warm_up.type, warm_up.by_epoch, warm_up.begin, warm_up.end) == ('LinearLR', False, 0, family.warm_up)
+    assert warm_up.start_factor == 0.001
+    assert (schedule.type, schedule.by_epoch, schedule.end) == ('MultiStepLR', True, recipe.epochs)
+    assert (schedule.milestones, schedule.gamma) == (recipe.steps, 0.1)
 
     assert config.custom_imports == {'imports': ['ss_backbones'], 'allow_failed_imports': False}
     backbone = {key: value for key, value in config.model.backbone.items() if key != 'settings'}
     pretrained = {'type': 'Pretrained', 'checkpoint': ''}
     assert backbone.pop('bf16', False) == ('bf16' in name)
-    assert backbone == {'type': 'SSPVTv2', 'arch': arch, 'drop_path_rate': 0.1, 'init_cfg': pretrained}
+    assert backbone == {'arch': arch, 'init_cfg': pretrained, **family.backbone}
     normalisation = config.model.data_preprocessor
     assert normalisation.mean == [123.675, 116.28, 103.53]
     assert normalisation.std == [58.395, 57.12, 57.375]
@@ -162,7 +183,9 @@ def test_configs_are_short_and_inherit(name: str):
     # whoever names an arch says how to make the weights of that very arch
     for arch in re.findall(r"arch='(\w+)'", text) if 'init_cfg=dict' in text else []:
         assert "\ncheckpoint = ''\n" in text
-        assert f'timm.create_model("ss_pvt_v2_{arch}")' in text
+        model = next(pattern for family, pattern in TIMM_NAMES.items() if f'{family}-{arch}' in name).format(arch)
+        assert f'timm.create_model("{model}")' in text
+        assert timm.is_model(model)
 
 
 def test_an_empty_checkpoint_is_refused_and_can_be_waived():

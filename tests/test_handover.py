@@ -16,7 +16,7 @@ pytest.importorskip('mmdet')
 
 import torch  # noqa: E402
 from mmdet.datasets import CocoDataset  # noqa: E402
-from tiny_data import write_coco  # noqa: E402
+from tiny_data import write_coco, write_segmentation  # noqa: E402
 
 from ss_backbones.checkpoint_files import CheckpointError  # noqa: E402
 from ss_backbones.openmmlab import handover  # noqa: E402
@@ -136,6 +136,35 @@ def test_weights_that_do_not_load(capsys: pytest.CaptureFixture, monkeypatch: py
     monkeypatch.setattr(handover.runpy, 'run_path', run_path)
     config = write(tmp_path / 'a.py', "default_scope = 'mmdet'")
     assert 'its checkpoint is empty' in refuse(capsys, 'train', config)
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
+@pytest.mark.parametrize(
+    'argv',
+    [
+        ['CONFIG', '--resume'],
+        ['--resume', 'CONFIG'],
+        ['--work-dir', 'w', '--resume', 'CONFIG', '--amp'],
+        ['--cfg-options', 'a=1', 'b=2', '--resume', 'CONFIG'],
+    ],
+)
+def test_resume_beside_the_config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scope: str, argv: list[str]):
+    """mmseg's --resume takes no value: whatever the order, both libraries see the config and resume on their own."""
+    config = write(tmp_path / 'a.py', f'default_scope = {scope!r}')
+    run_path, seen = runpy.run_path, []
+
+    def parse(script: str, run_name: str) -> None:
+        seen.append(run_path(script)['parse_args']())
+
+    monkeypatch.setattr(handover.runpy, 'run_path', parse)
+    monkeypatch.setattr(sys, 'argv', list(sys.argv))
+    monkeypatch.setenv('LOCAL_RANK', '0')  # which the libraries set
+    handover.main('train', [config if word == 'CONFIG' else word for word in argv])
+    [arguments] = seen
+    assert arguments.config == config
+    assert arguments.resume in ('auto', True)
+    assert bool(arguments.cfg_options) == ('--cfg-options' in argv)
+    assert arguments.amp == ('--amp' in argv)
 
 
 @pytest.mark.parametrize('order', ['first', 'last'])
@@ -265,3 +294,65 @@ def test_resume(trained: Run):
 def test_same_as_the_librarys_own_script(trained: Run, tmp_path: Path):
     call(MMDET_TRAIN, tmp_path / 'w', CONFIG, '--work-dir', 'w', '--cfg-options', *trained.options)
     assert [row['loss'] for row in logged(tmp_path / 'w') if 'loss' in row] == trained.losses
+
+
+# ---- the same for a segmenter: one image, two iterations
+
+
+SEGMENTER = str(ROOT / 'configs/upernet/upernet_ss-pvtv2-b0_8xb2-160k_ade20k-512x512.py')
+MMSEG_TRAIN = Path(find_spec('mmseg').origin).parent / '.mim/tools/train.py'
+
+
+@pytest.fixture(scope='module')
+def segmenter(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp('segmenter')
+    place = write_segmentation(folder / 'set', '.jpg', '.png')
+    options = [
+        'randomness.seed=0',
+        'train_cfg.max_iters=2',
+        'train_cfg.val_interval=2',
+        'default_hooks.logger.interval=1',
+        'default_hooks.checkpoint.interval=2',
+        'model.backbone.init_cfg=None',
+        'optim_wrapper.optimizer.lr=0.05',  # enough for a right pixel after two iterations
+        'param_scheduler.0.start_factor=1',
+        'model.decode_head.channels=16',
+        'model.auxiliary_head.channels=16',
+        'model.data_preprocessor.size=(64,64)',
+        'train_dataloader.dataset.pipeline.2.scale=(64,64)',
+        'train_dataloader.dataset.pipeline.3.crop_size=(64,64)',
+    ]
+    for part in ('train', 'val', 'test'):
+        options += [
+            f'{part}_dataloader.num_workers=0',
+            f'{part}_dataloader.persistent_workers=False',
+            f'{part}_dataloader.dataset.data_root={place["data_root"]}',
+            *(f'{part}_dataloader.dataset.data_prefix.{key}={path}' for key, path in place['data_prefix'].items()),
+        ]
+        if part != 'train':
+            options.append(f'{part}_dataloader.dataset.pipeline.1.scale=(64,64)')
+    call(ROOT / 'tools/train.py', folder / 'work', SEGMENTER, '--work-dir', 'work', '--cfg-options', *options)
+    return Run(folder / 'work', options, logged(folder / 'work'))
+
+
+def test_segmenter_trains_and_tests(segmenter: Run, tmp_path: Path):
+    assert len(segmenter.losses) == 2
+    assert all(0 < loss < 100 for loss in segmenter.losses)
+    checkpoint = str(segmenter.work_dir / 'iter_2.pth')
+    arguments = [SEGMENTER, checkpoint, '--work-dir', 'w', '--cfg-options', *segmenter.options]
+    call(ROOT / 'tools/test.py', tmp_path / 'w', *arguments)
+    figures = json.loads(max((tmp_path / 'w').glob('*/*.json')).read_text())
+    for key in ('aAcc', 'mIoU'):
+        assert figures[key] == segmenter.rows[-1][key] > 0
+
+
+def test_segmenter_resumes(segmenter: Run):
+    options = [*segmenter.options, 'train_cfg.max_iters=3', 'train_cfg.val_interval=9']
+    arguments = ['--work-dir', 'work', '--resume', SEGMENTER, '--cfg-options', *options]
+    assert 'resumed epoch: 0, iter: 2' in call(ROOT / 'tools/train.py', segmenter.work_dir, *arguments)
+    assert [row['iter'] for row in logged(segmenter.work_dir) if 'loss' in row] == [3]
+
+
+def test_segmenter_as_mmseg_itself_trains_it(segmenter: Run, tmp_path: Path):
+    call(MMSEG_TRAIN, tmp_path / 'w', SEGMENTER, '--work-dir', 'w', '--cfg-options', *segmenter.options)
+    assert [row['loss'] for row in logged(tmp_path / 'w') if 'loss' in row] == segmenter.losses

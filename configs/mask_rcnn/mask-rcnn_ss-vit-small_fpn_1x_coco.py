@@ -1,0 +1,11 @@
+_base_ = './mask-rcnn_ss-vit-tiny_fpn_1x_coco.py'
+
+# ImageNet weights of exactly this model: train the classifier timm.create_model("ss_vit_small_patch16_224") and put the
+# file's path here, or pass --cfg-options model.backbone.init_cfg.checkpoint=FILE; for the plain twin any file of DeiT
+# fits. To train from random weights on purpose: --cfg-options model.backbone.init_cfg=None
+checkpoint = ''
+
+model = dict(
+    backbone=dict(arch='small', init_cfg=dict(checkpoint=checkpoint)),
+    neck=dict(in_channels=[96, 192, 384, 384]),
+)

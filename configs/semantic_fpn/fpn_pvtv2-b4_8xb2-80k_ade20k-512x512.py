@@ -1,0 +1,3 @@
+_base_ = './fpn_ss-pvtv2-b4_8xb2-80k_ade20k-512x512.py'
+
+model = dict(backbone=dict(settings='uniform'))

@@ -1,0 +1,22 @@
+_base_ = 'mmseg::swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py'
+
+custom_imports = dict(imports=['ss_backbones'], allow_failed_imports=False)
+
+# ImageNet weights of exactly this model: train the classifier timm.create_model("ss_pvt_v2_b0") and put the file's path
+# here, or pass --cfg-options model.backbone.init_cfg.checkpoint=FILE. To train from random weights on purpose:
+# --cfg-options model.backbone.init_cfg=None
+checkpoint = ''
+
+# The recipe is that of mmsegmentation's Swin: AdamW 6e-5, weight decay 0.01, 1500 iterations of warm-up, batch 16.
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='SSPVTv2',
+        arch='b0',
+        settings='specific',
+        drop_path_rate=0.1,
+        init_cfg=dict(type='Pretrained', checkpoint=checkpoint),
+    ),
+    decode_head=dict(in_channels=[32, 64, 160, 256]),
+    auxiliary_head=dict(in_channels=160),
+)

@@ -1,0 +1,52 @@
+"""What the tests of the configs share: where they are, how to read them, and tiny data for their pipelines."""
+
+from functools import cache
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS, init_default_scope
+from tiny_data import write_coco, write_segmentation
+
+ROOT = Path(__file__).resolve().parents[1] / 'configs'
+CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
+TWINS = {'ss-pvtv2': 'pvtv2', 'ss-vit': 'deit'}  # in a file's name: the family, and its plain twin
+
+
+def twin_of(name: str) -> str:
+    family = next(family for family in TWINS if f'_{family}-' in name)
+    return name.replace(f'_{family}-', f'_{TWINS[family]}-')
+
+
+def configs_in(*folders: str) -> list[str]:
+    return [name for name in CONFIGS if name.startswith(tuple(f'{folder}/' for folder in folders))]
+
+
+@cache
+def read(name: str) -> Config:
+    """A config that is nobody's to change."""
+    return Config.fromfile(ROOT / name)
+
+
+def load(name: str) -> Config:
+    """A config of one's own, in the scope of its library."""
+    config = read(name).copy()
+    init_default_scope(config.default_scope)
+    return config
+
+
+def tiny_dataset(config: Config, loader: str, folder: Path, images: int = 1) -> dict:
+    """The settings of a dataloader's dataset with its own pipeline, for a set that is written to the folder."""
+    dataset = config[loader].dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    unread = DATASETS.build({**dataset, 'lazy_init': True})
+    if config.default_scope == 'mmseg':
+        place = write_segmentation(folder, unread.img_suffix, unread.seg_map_suffix)
+    else:
+        place = write_coco(folder, unread.metainfo['classes'], images)
+    return {**dataset, **place}
+
+
+def build_tiny_dataset(config: Config, loader: str, folder: Path) -> BaseDataset:
+    return DATASETS.build(tiny_dataset(config, loader, folder))
