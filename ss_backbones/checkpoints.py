@@ -1,6 +1,6 @@
 """One loader for the checkpoints of all layouts, which reports what it did and refuses to do nothing.
 
-Known layouts: the official SS code and timm (the keys of this package), whai362/PVT, and OpenMMLab's PVT.
+Known layouts: the official SS code and timm (the keys of this package), whai362/PVT, and OpenMMLab's PVT and ViT.
 """
 
 import re
@@ -167,7 +167,9 @@ def _block(key: str) -> str:
 
 
 def to_own_keys(state_dict: Mapping[str, Tensor]) -> StateDict:
-    """Rename the keys of whai362/PVT and of OpenMMLab's PVT to this package's; others are left alone."""
+    """Rename the keys of whai362/PVT and of OpenMMLab's PVT and ViT to this package's; others are left alone."""
+    if any(_MM_VIT_LAYER.match(key) for key in state_dict):
+        return {_from_mm_vit(key): value for key, value in state_dict.items()}
     weights: StateDict = {}
     for key, value in state_dict.items():
         new = _WHAI_STAGE.sub(_whai_key, key)
@@ -190,6 +192,28 @@ def to_own_keys(state_dict: Mapping[str, Tensor]) -> StateDict:
 _WHAI_STAGE = re.compile(r'^(patch_embed|block|norm)([1-9])\.')
 _MM_LAYER = re.compile(r'^layers\.(\d+)\.([012])\.(.+)$')
 _MM_FFN = {'ffn.layers.0.': 'mlp.fc1.', 'ffn.layers.1.': 'mlp.dwconv.', 'ffn.layers.4.': 'mlp.fc2.'}
+
+
+# of mmsegmentation and mmpretrain; mmsegmentation's attention is torch's own
+_MM_VIT_LAYER = re.compile(r'^layers\.(\d+)\.(?=ln\d\.|attn\.|ffn\.)')
+_MM_VIT = {
+    '.ln1.': '.norm1.',
+    '.ln2.': '.norm2.',
+    '.attn.attn.in_proj_': '.attn.qkv.',
+    '.attn.attn.out_proj.': '.attn.proj.',
+    '.ffn.layers.0.0.': '.mlp.fc1.',
+    '.ffn.layers.1.': '.mlp.fc2.',
+}
+
+
+def _from_mm_vit(key: str) -> str:
+    if not _MM_VIT_LAYER.match(key):
+        key = key.replace('patch_embed.projection.', 'patch_embed.proj.')
+        return f'norm.{key.removeprefix("ln1.")}' if key.startswith('ln1.') else key
+    key = _MM_VIT_LAYER.sub(r'blocks.\1.', key)
+    for theirs, ours in _MM_VIT.items():
+        key = key.replace(theirs, ours)
+    return key
 
 
 def _whai_key(match: re.Match[str]) -> str:

@@ -167,13 +167,40 @@ def test_remote_backends_are_left_alone(root: Path):
 def test_segmentation_folders(root: Path):
     config = make_config(root)
     prefix = {'img_path': 'train', 'seg_map_path': 'maps'}
-    config['train_dataloader']['dataset'] = {'type': 'ADE20KDataset', 'data_root': str(root), 'data_prefix': prefix}
+    dataset = {'type': 'ADE20KDataset', 'data_root': str(root), 'data_prefix': prefix, 'img_suffix': '.png'}
+    config['train_dataloader']['dataset'] = dataset
     assert found(config) == {}
     prefix.update(img_path='a', seg_map_path='b')
     assert found(config) == {
         'train_dataloader.dataset.data_prefix.img_path': 'does not exist',
         'train_dataloader.dataset.data_prefix.seg_map_path': 'does not exist',
     }
+
+
+def test_files_of_segmentation_that_end_otherwise(root: Path, monkeypatch: pytest.MonkeyPatch):
+    config = make_config(root)
+    prefix = {'img_path': 'train', 'seg_map_path': 'maps'}
+    dataset = {'type': 'BaseSegDataset', 'data_root': str(root), 'data_prefix': prefix, 'seg_map_suffix': '_L.png'}
+    config['train_dataloader']['dataset'] = dataset
+    (root / 'train' / 'more').mkdir()
+    (root / 'train' / 'more' / '2.tif').touch()
+    missing = find_missing(config, 'train')
+    assert {item.setting: (item.path, item.problem) for item in missing} == {
+        'train_dataloader.dataset.img_suffix': (
+            f'{root}/train',
+            'has no file that ends with .jpg; there are .png, .tif',
+        ),
+        'train_dataloader.dataset.seg_map_suffix': (
+            f'{root}/maps',
+            'has no file that ends with _L.png; there are .png',
+        ),
+    }
+    options = 'train_dataloader.dataset.img_suffix=.SUFFIX train_dataloader.dataset.seg_map_suffix=.SUFFIX'
+    assert f'--cfg-options {options}' in describe_missing(missing, 'a.py')
+    dataset.update(img_suffix='.tif', seg_map_suffix='.png')  # in a folder below
+    assert found(config) == {}
+    dataset.update(img_suffix='.gif', type='SomebodysDataset')  # whose suffixes nobody knows
+    assert found(config) == {}
 
 
 def test_absolute_paths_need_no_root(root: Path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -165,6 +166,28 @@ def test_resume_beside_the_config(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert arguments.resume in ('auto', True)
     assert bool(arguments.cfg_options) == ('--cfg-options' in argv)
     assert arguments.amp == ('--amp' in argv)
+
+
+VIT_CONFIG = str(ROOT / 'configs/upernet/upernet_ss-vit-tiny_8xb2-160k_ade20k-512x512.py')
+
+
+@pytest.mark.parametrize(
+    ('config', 'option', 'said'),
+    [
+        (CONFIG, 'model.backbone.arch=b9', "SSPVTv2: arch='b9' is unknown"),
+        (CONFIG, 'model.backbone.width=3', "SSPVTv2: .* unexpected keyword argument 'width'"),
+        (VIT_CONFIG, 'model.backbone.window_size=0', 'SSViT: window_size=0 must be a whole number, 1 or more'),
+        (VIT_CONFIG, 'model.backbone.type=ss_backbones.SSViT model.backbone.img_size=0', 'SSViT: img_size=0 must be'),
+        (VIT_CONFIG, 'model.pretrained=a.pth', "model.pretrained='a.pth' would be handed to SSViT.*init_cfg"),
+        (VIT_CONFIG, 'optim_wrapper.paramwise_cfg.num_layers=12', r"LayerDecay.*: .* unknown keys \['num_layers'\]"),
+        (VIT_CONFIG, 'optim_wrapper.paramwise_cfg.layer_decay_rate=2', 'LayerDecay.*layer_decay_rate=2 must be'),
+    ],
+)
+def test_bad_arguments_of_the_backbone_and_the_optimiser(
+    capsys: pytest.CaptureFixture, config: str, option: str, said: str
+):
+    text = refuse(capsys, 'train', config, '--cfg-options', *option.split())
+    assert re.search(said, text), text
 
 
 @pytest.mark.parametrize('order', ['first', 'last'])

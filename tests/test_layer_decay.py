@@ -143,6 +143,27 @@ def test_mmengines_own_options_still_work() -> None:
     assert found['neck.0.weight'] == (pytest.approx(10 * LR), DECAY)
     assert found['backbone.pos_embed'] == (pytest.approx(LR * RATE**4), pytest.approx(DECAY / 2))
     assert found['backbone.blocks.0.attn.proj.weight'] == (pytest.approx(2 * LR * RATE**3), DECAY)
+    assert found['backbone.blocks.0.attn.proj.bias'] == (pytest.approx(2 * LR * RATE**3), 0)
+
+
+def test_a_custom_key_for_the_rate_leaves_the_weight_decay_alone() -> None:
+    model = Detector(backbone('vit'))
+    for name, (_, decay) in options(model, custom_keys={'backbone': dict(lr_mult=0.1)}).items():
+        assert decay == (0 if undecayed(name, model) else DECAY), name
+
+
+def test_a_foreign_backbone_needs_its_layers_only() -> None:
+    class Foreign(nn.Linear):
+        def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+            return 0, 3
+
+    assert options(Detector(Foreign(2, 2)))['backbone.weight'] == (pytest.approx(LR * RATE**2), DECAY)
+
+
+@pytest.mark.parametrize('key', ['decay_rate', 'num_layers', 'norm_decay_mlt'])
+def test_unknown_keys_are_refused(key: str) -> None:
+    with pytest.raises(ValueError, match=rf"unknown keys \['{key}'\]; known are .*layer_decay_rate.*_delete_=True"):
+        options(backbone('vit'), **{key: 1})
 
 
 def test_a_step_moves_deep_layers_more() -> None:

@@ -1,8 +1,9 @@
-"""tools/make_shapes.py: masks, boxes and areas agree, overlaps are cut out, the same arguments give the same bytes."""
+"""tools/make_shapes.py: masks, boxes, areas and maps agree, overlaps are cut out, equal arguments give equal bytes."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -61,6 +62,41 @@ def test_images_and_annotations_agree(made: Path, split: str, count: int) -> Non
         assert record['bbox'] == list(coco_mask.toBbox(record['segmentation']))
         assert record['area'] == mask.sum() == coco_mask.area(record['segmentation'])
         assert record['iscrowd'] == 0
+
+
+@pytest.mark.parametrize(('split', 'count'), [('train', 24), ('val', 6)])
+def test_label_maps_agree_with_the_instance_masks(made: Path, split: str, count: int) -> None:
+    coco = load(made, split)
+    names = [image['file_name'] for image in coco.imgs.values()]
+    assert sorted(path.name for path in (made / f'{split}_maps').iterdir()) == sorted(names) and len(names) == count
+    seen = set()
+    for image in coco.imgs.values():
+        classes = cv2.imread(str(made / f'{split}_maps' / image['file_name']), cv2.IMREAD_UNCHANGED)
+        assert classes.dtype == np.uint8 and classes.shape == (96, 96)  # one channel of one byte
+        expected = np.zeros((96, 96), np.uint8)
+        for record in coco.loadAnns(coco.getAnnIds(image['id'])):
+            expected[coco.annToMask(record) == 1] = record['category_id']
+        assert (classes == expected).all()
+        seen |= set(np.unique(classes))
+    assert seen == {0, 1, 2, 3, 4}
+
+
+def test_a_label_map_shows_the_top_most_shape(tool: ModuleType) -> None:
+    for seed in range(12):
+        shapes = tool.draw_scene(np.random.default_rng(seed), 96)[1]
+        expected = np.zeros((96, 96), np.uint8)
+        for shape in shapes:  # from the bottom one up, each over the whole of its area
+            expected[shape.full] = shape.label + 1
+        assert (tool.label_map(shapes, 96) == expected).all()
+
+
+def test_the_images_are_those_of_earlier_versions(made: Path) -> None:
+    """The figures that are reported for the demos hold for these images only."""
+    pixels = cv2.imread(str(made / 'train' / '000000.png')).astype(float)
+    quarters = pixels.reshape(2, 48, 2, 48, 3).mean(axis=(1, 3))
+    assert quarters.ravel() == pytest.approx(
+        np.array([191.6, 101.0, 63.4, 180.4, 107.6, 46.0, 183.1, 116.7, 75.1, 203.1, 108.5, 44.0]), abs=0.5
+    )
 
 
 def test_the_images_of_the_two_splits_differ(made: Path) -> None:
@@ -170,11 +206,27 @@ def test_a_folder_with_something_else_is_refused(
     assert 'is a file' in refusal(tool, capsys, str(tmp_path / 'notes.txt'))
 
 
-def test_a_damaged_set_is_refused(tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize('lost', ['train/000001.png', 'val_maps/000000.png', 'annotations/instances_val.json'])
+def test_a_damaged_set_is_refused(
+    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], lost: str
+) -> None:
     arguments = (str(tmp_path / 'set'), '--train', '2', '--val', '1', '--size', '64')
     assert tool.main(arguments) == 0
-    (tmp_path / 'set' / 'train' / '000001.png').unlink()
-    assert '000001.png' in refusal(tool, capsys, *arguments)
+    (tmp_path / 'set' / lost).unlink()
+    assert lost in refusal(tool, capsys, *arguments)
+
+
+def test_a_set_of_an_earlier_version_is_refused(
+    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = (str(tmp_path / 'set'), '--train', '2', '--val', '1', '--size', '64')
+    assert tool.main(arguments) == 0
+    record = tmp_path / 'set' / tool.PARAMETERS_FILE
+    record.write_text(json.dumps({**json.loads(record.read_text()), 'version': 1}))
+    before = contents(tmp_path)
+    text = refusal(tool, capsys, *arguments)
+    assert f'format 1, now {tool.FORMAT_VERSION}' in text and 'delete this one' in text
+    assert contents(tmp_path) == before
 
 
 def test_an_interrupted_run_leaves_nothing(

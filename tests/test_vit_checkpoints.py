@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from mmengine.runner.checkpoint import load_state_dict
+from mmseg.models.backbones import VisionTransformer
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from ss_backbones import CheckpointError, SSViT, load_weights
 from ss_backbones.timm_models import SSViTClassifier
@@ -75,9 +77,74 @@ def test_the_class_token_can_be_left_out() -> None:
     source = classifier()
     model = SSViT(SMALL, class_token=False)
     report = load_weights(model, source.state_dict())
-    assert report.share == 1 and report.adapted == ('pos_embed (without the class token)',)
+    assert report.share == 1 and report.adapted == ('pos_embed (without cls_token)',)
     assert torch.equal(model.pos_embed, source.pos_embed[:, 1:])
     assert torch.equal(model.blocks[3].attn.qkv.weight, source.blocks[3].attn.qkv.weight)
+
+
+def test_a_distilled_deit_goes_in_without_its_second_token() -> None:
+    source = timm.create_model('deit_tiny_distilled_patch16_224').eval()
+    with torch.no_grad():
+        source.pos_embed.normal_()
+    for class_token, dropped in ((True, 'dist_token'), (False, 'cls_token and dist_token')):
+        model = SSViT('tiny', settings='uniform', class_token=class_token)
+        report = load_weights(model, {'model': source.state_dict()})
+        assert report.share == 1 and report.adapted == (f'pos_embed (without {dropped})',)
+        rows = [0, *range(2, 198)] if class_token else range(2, 198)
+        assert torch.equal(model.pos_embed, source.pos_embed[:, list(rows)])
+
+
+def test_the_layouts_of_openmmlab() -> None:
+    small = dict(img_size=64, embed_dims=32, num_layers=3, num_heads=2)
+    theirs = VisionTransformer(**small, final_norm=True, out_indices=2, patch_bias=True)
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.normal_(std=0.1)
+    theirs.double().eval()  # mmseg's train returns nothing
+    arch = dict(embed_dim=32, depth=3, num_heads=2)
+    ours = SSViT(arch, settings='uniform', img_size=64, out_indices=2).double().eval()
+    weights = theirs.state_dict()
+    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    # mmpretrain's keys differ in attention alone, where they are timm's
+    of_mmpretrain = {
+        k.replace('.attn.attn.in_proj_', '.attn.qkv.').replace('.attn.attn.out_proj.', '.attn.proj.'): v
+        for k, v in weights.items()
+    }
+    for layout in (weights, of_mmpretrain):
+        ours.apply(lambda m: m.reset_parameters() if hasattr(m, 'reset_parameters') else None)
+        assert load_weights(ours, {f'backbone.{key}': value for key, value in layout.items()}).share == 1
+        with torch.no_grad():
+            for module in ours.modules():  # the norms there have torch's eps
+                if isinstance(module, nn.LayerNorm):
+                    module.eps = 1e-5
+            torch.testing.assert_close(ours(x)[0], theirs(x)[0], rtol=1e-9, atol=1e-9)
+
+
+def test_mmengines_own_loading_resizes_the_table() -> None:
+    source, target = SSViT(SMALL, img_size=64), SSViT(SMALL, img_size=128)
+    with torch.no_grad():
+        source.pos_embed.normal_()
+    segmenter = nn.Module()
+    segmenter.backbone = target
+    load_state_dict(segmenter, {f'backbone.{k}': v for k, v in source.state_dict().items()}, strict=True)
+    expected = by_pillow(source.pos_embed.detach()[0, 1:].reshape(4, 4, -1), 8, 8).flatten(0, 1)
+    torch.testing.assert_close(target.pos_embed.detach()[0, 1:], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_table_that_is_no_square_stays_with_its_own_network() -> None:
+    source, target = SSViT(SMALL, img_size=(32, 128)), SSViT(SMALL, img_size=(32, 128))
+    report = load_weights(target, source.state_dict())
+    assert torch.equal(source.pos_embed, target.pos_embed)
+    assert report.adapted == ('pos_embed (16 positions, taken as 2 x 8)',)  # a square one would have as many
+
+
+@pytest.mark.parametrize('levels', [(1, 2, 3), (0, 3), (2,)])
+def test_levels_of_the_pyramid_that_are_not_wanted_may_be_there(levels: tuple[int, ...]) -> None:
+    full, part = SSViT(SMALL), SSViT(SMALL, out_indices=levels)
+    report = load_weights(part, full.state_dict())
+    assert report.share == 1 and not report.fresh
+    assert all(torch.equal(value, full.state_dict()[key]) for key, value in part.state_dict().items())
+    assert load_weights(full, part.state_dict()).share == 1
 
 
 def refused(model: SSViT, weights: dict[str, Tensor], text: str) -> None:

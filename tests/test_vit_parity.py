@@ -135,7 +135,7 @@ def test_the_pyramid_is_the_plain_one() -> None:
     for parameter in pyramid.parameters():
         nn.init.normal_(parameter)
     x = torch.randn(2, 12, 3, 5, dtype=torch.float64)
-    finest = pyramid.levels[0]
+    finest = pyramid.levels['0']
     half = plain_doubling(finest[0], x)
     mean, var = half.mean(1, keepdim=True), half.var(1, keepdim=True, unbiased=False)
     scaled = (half - mean) / (var + 1e-6).sqrt() * finest[1].weight[:, None, None] + finest[1].bias[:, None, None]
@@ -146,7 +146,7 @@ def test_the_pyramid_is_the_plain_one() -> None:
         ],
         dim=2,
     )
-    expected = [plain_doubling(finest[3], F.gelu(scaled)), plain_doubling(pyramid.levels[1], x), x, lowest]
+    expected = [plain_doubling(finest[3], F.gelu(scaled)), plain_doubling(pyramid.levels['1'], x), x, lowest]
     for ours, plain, channels in zip(pyramid(x), expected, pyramid.channels, strict=True):
         assert ours.shape[1] == channels
         torch.testing.assert_close(ours, plain, rtol=1e-11, atol=1e-11)

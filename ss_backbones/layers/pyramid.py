@@ -16,7 +16,8 @@ class SimpleFeaturePyramid(nn.Module):
 
     Args:
         dim: Channels C of the map, at least 4.
-        levels: The wanted levels, 0 to 3; the others are not built.
+        levels: The wanted levels, 0 to 3; the others are not built. A level has the same state-dict keys whichever
+            others are there.
 
     Attributes:
         channels: Channels of the wanted levels: C // 4, C // 2, C, C.
@@ -43,9 +44,9 @@ class SimpleFeaturePyramid(nn.Module):
             nn.Identity,
             lambda: nn.MaxPool2d(kernel_size=2, stride=2, ceil_mode=True),  # a map of 1 x 1 has a half as well
         )
-        self.levels = nn.ModuleList(makers[level]() for level in levels)
+        self.levels = nn.ModuleDict({str(level): makers[level]() for level in levels})
         self.channels = [(quarter, half, dim, dim)[level] for level in levels]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, C, h, w) to one map for each wanted level."""
-        return [level(x) for level in self.levels]
+        return [level(x) for level in self.levels.values()]

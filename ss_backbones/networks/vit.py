@@ -61,7 +61,7 @@ class ViT(nn.Module):
         settings: 'specific' (SS-ViT), 'uniform' (plain DeiT), or a list with one BlockSetting or dict for every block.
         in_channels: Channels of the image.
         img_size: Side, or height and width, of the images that the position table is made for, in pixels. Images of
-            other sizes get the table resized.
+            other sizes, with the padding of their batch, get the table resized.
         class_token: Put a learned token before the patches, as classifiers need; a backbone may do without.
         built_blocks: How many blocks are built; None for all.
         final_norm: Whether a norm follows the last block.
@@ -95,7 +95,7 @@ class ViT(nn.Module):
         built_blocks: int | None = None,
         final_norm: bool = True,
         window_size: int | None = None,
-        global_blocks: Sequence[int] = (),
+        global_blocks: Sequence[int] | None = None,
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
@@ -204,11 +204,11 @@ class ViT(nn.Module):
         return (int(part[1]) + 1 if part[0] == 'blocks' else layers - 1), layers
 
 
-def _windows(window_size: int | None, global_blocks: Sequence[int], depth: int) -> list[int | None]:
+def _windows(window_size: int | None, global_blocks: Sequence[int] | None, depth: int) -> list[int | None]:
     """The window of every block; None is global attention."""
     if window_size is not None:
         check_count('window_size', window_size)
-    none = global_blocks in ((), [])  # all blocks keep their windows
+    none = not isinstance(global_blocks, int) and not global_blocks  # all blocks keep their windows
     taken = () if none else take_indices(global_blocks, depth, 'blocks', 'global_blocks')
     if taken and window_size is None:
         raise ValueError(

@@ -48,7 +48,7 @@ class PyramidViT(ViT):
         img_size: int | Sequence[int] = 224,
         class_token: bool = True,
         window_size: int | None = None,
-        global_blocks: Sequence[int] = (),
+        global_blocks: Sequence[int] | None = None,
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
@@ -83,6 +83,7 @@ class PyramidViT(ViT):
         self.out_indices = taken
         dim, patch = self.arch.embed_dim, self.arch.patch_size
         self.pyramid = SimpleFeaturePyramid(dim, taken) if pyramid else None
+        self.not_built += tuple(f'pyramid.levels.{i}.' for i in range(LEVELS) if pyramid and i not in taken)
         self.channels = self.pyramid.channels if pyramid else [dim] * len(taken)
         steps = (patch // 4, patch // 2, patch, 2 * patch)
         self.strides = [steps[level] for level in taken] if pyramid else [patch] * len(taken)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..checkpoint_files import CheckpointError
 from ..checkpoints import load_weights, to_own_keys
+from ..fitting import fit_positions
 from ..networks.arguments import check_flag
 
 InitCfg = Mapping[str, object] | Sequence[Mapping[str, object]] | None
@@ -56,7 +57,7 @@ class BackboneMixin:
         self.init_cfg = copy.deepcopy(init_cfg)
         # A list keeps the modules out of the state dict's names.
         self._frozen_parts = [thing for part in parts[: frozen_stages + 1] for thing in part]
-        self.register_load_state_dict_pre_hook(_rename_foreign_keys)
+        self.register_load_state_dict_pre_hook(_make_ours)
         # Before anyone sees the parameters: DDP registers those that need gradients when it is built.
         self._freeze()
 
@@ -137,10 +138,12 @@ def _is_pretrained(cfg: Mapping[str, object]) -> bool:
     return name.rsplit('.', 1)[-1] in ('Pretrained', 'PretrainedInit')  # a scope such as mmengine. may stand before it
 
 
-def _rename_foreign_keys(module: nn.Module, state_dict: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
-    """A hook, because mmengine goes around an overridden load_state_dict."""
+def _make_ours(module: nn.Module, state_dict: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
+    """Foreign keys, positions of other sizes; a hook, because mmengine goes around an overridden load_state_dict."""
     theirs = {key: value for key, value in state_dict.items() if key.startswith(prefix)}
     ours = to_own_keys({key[len(prefix) :]: value for key, value in theirs.items()})
+    for done in fit_positions(ours, module):
+        print_log(f'{type(module).__name__}: fitted {done}', logger='current', level=logging.WARNING)
     for key in theirs:
         del state_dict[key]
     state_dict.update({prefix + key: value for key, value in ours.items()})

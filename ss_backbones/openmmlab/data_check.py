@@ -4,10 +4,11 @@ import json
 import os.path as osp
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from os import getcwd, scandir
+from os import getcwd, scandir, walk
 from typing import Any
 
 LOCAL_BACKENDS = ('local', 'disk')
+SUFFIXES_KNOWN = ('BaseSegDataset', 'ADE20KDataset')  # of mmseg, with .jpg and .png unless the config says otherwise
 SMALL_JSON = 2**20  # bytes; a larger COCO file is sure to list images, and parsing it twice would take seconds
 
 # what each tool reads: (the loop's config, its dataloader, its evaluator)
@@ -54,7 +55,8 @@ def describe_missing(missing: Sequence[Missing], config_file: str) -> str:
     keys = [
         item.setting for item in missing if item.setting.endswith('.data_root') or not item.setting.startswith(roots)
     ]
-    options = ' '.join(f'{key}={"FILE" if key.endswith("ann_file") else "DIR"}' for key in keys)
+    kinds = {'ann_file': 'FILE', 'img_suffix': '.SUFFIX', 'seg_map_suffix': '.SUFFIX'}
+    options = ' '.join(f'{key}={kinds.get(key.rsplit(".", 1)[-1], "DIR")}' for key in keys)
     text = [
         f'the data is not where {config_file} says:',
         *lines,
@@ -96,7 +98,23 @@ def _missing_of_dataset(setting: str, dataset: Mapping[str, Any], annotated: boo
         if path and isinstance(path, str):
             full = path if key == 'data_root' else osp.join(root, path)
             found += _missing(f'{setting}.{key}', full, problem_of, dataset)
-    return found
+    return found or list(_missing_by_suffix(setting, dataset, root))
+
+
+def _missing_by_suffix(setting: str, dataset: Mapping[str, Any], root: str) -> Iterator[Missing]:
+    """mmseg takes the files whose names end as expected, and with the wrong end there are none."""
+    if str(dataset.get('type')).split('.')[-1] not in SUFFIXES_KNOWN or dataset.get('ann_file'):
+        return
+    for prefix, key, default in (('img_path', 'img_suffix', '.jpg'), ('seg_map_path', 'seg_map_suffix', '.png')):
+        folder, suffix = (dataset.get('data_prefix') or {}).get(prefix), dataset.get(key, default)
+        if not isinstance(folder, str) or '://' in folder:
+            continue
+        path = osp.join(root, folder)
+        there = sorted({osp.splitext(name)[1] for _, _, names in walk(path) for name in names})
+        if osp.isdir(path) and not any(name.endswith(suffix) for _, _, names in walk(path) for name in names):
+            yield Missing(
+                f'{setting}.{key}', path, f'has no file that ends with {suffix}; there are {", ".join(there)}'
+            )
 
 
 def _missing_of_evaluator(setting: str, evaluator: object) -> list[Missing]:

@@ -18,6 +18,7 @@ from mmengine.config import Config, DictAction
 
 from ..checkpoint_files import CheckpointError, read_checkpoint
 from .data_check import describe_missing, find_missing
+from .model_check import find_misfit
 
 # default_scope: what to install
 LIBRARIES = {'mmdet': 'mmdet==3.3.0', 'mmseg': 'mmsegmentation==1.2.2'}
@@ -70,6 +71,9 @@ def _check(tool: str, argv: list[str]) -> str:
         _check_checkpoint(arguments.checkpoint, 'as the second argument')
     elif scope == 'mmdet' and arguments.resume not in (None, 'auto'):
         _check_checkpoint(arguments.resume, 'after --resume')
+    misfit = find_misfit(config, tool)
+    if misfit:
+        raise HandoverError(f'{arguments.config}: {misfit}')
     missing = find_missing(config, tool)
     if missing:
         raise HandoverError(describe_missing(missing, arguments.config))

@@ -10,6 +10,17 @@ from torch import nn
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 _RATE = 'layer_decay_rate'
+_OF_MMENGINE = (
+    'bias_decay_mult',
+    'bias_lr_mult',
+    'bypass_duplicate',
+    'custom_keys',
+    'dcn_offset_lr_mult',
+    'dwconv_decay_mult',
+    'flat_decay_mult',
+    'norm_decay_mult',
+)
+_KNOWN = {_RATE, *_OF_MMENGINE}
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -24,11 +35,11 @@ class LayerDecayOptimizerConstructor(DefaultOptimWrapperConstructor):
     Args:
         optim_wrapper_cfg: The config's optim_wrapper; the optimiser needs ``lr`` and ``weight_decay``.
         paramwise_cfg: ``layer_decay_rate`` in (0, 1], and whatever mmengine's own constructor knows (custom_keys,
-            bias_lr_mult, ...). A parameter with a custom key has the weight decay of that key.
+            bias_lr_mult, ...). A custom key decides about weight decay only if it has ``decay_mult``.
 
     Raises:
-        ValueError: ``layer_decay_rate`` is missing or out of range, the optimiser lacks its ``lr`` or ``weight_decay``,
-            or nothing in the model has ``get_layer_depth``.
+        ValueError: ``layer_decay_rate`` is missing or out of range, a key is unknown, the optimiser lacks its ``lr`` or
+            ``weight_decay``, or nothing in the model has ``get_layer_depth``.
 
     Source: layer-wise decay as in BEiT (arXiv 2106.08254).
 
@@ -39,6 +50,13 @@ class LayerDecayOptimizerConstructor(DefaultOptimWrapperConstructor):
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         given = dict(paramwise_cfg or {})
+        unknown = sorted(set(given) - _KNOWN)
+        if unknown:
+            raise ValueError(
+                f'paramwise_cfg has unknown keys {unknown}; known are {sorted(_KNOWN)}. The rate of '
+                f"mmsegmentation's constructor is called {_RATE} here, and the backbone knows its layers; what comes "
+                'from a base config goes with _delete_=True.'
+            )
         rate = given.pop(_RATE, None)
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 1:
             raise ValueError(
@@ -71,13 +89,17 @@ class LayerDecayOptimizerConstructor(DefaultOptimWrapperConstructor):
         for single in params:
             name = names[id(single['params'][0])]
             start = next((start for start in backbones if name.startswith(start)), None)
-            options = {key: value for key, value in single.items() if key != 'params'}
-            scale = 1.0
+            custom = self._custom_key(name)
+            options = {key: value for key, value in single.items() if key not in ('params', 'lr_mult', 'decay_mult')}
+            scale, token = 1.0, False
             if start is not None:
                 layer, layers = backbones[start].get_layer_depth(name, start)
                 scale = self.rate ** (layers - 1 - layer)
-                if name.removeprefix(start) in backbones[start].no_weight_decay() and not self._has_custom_key(name):
-                    options['weight_decay'] = 0.0
+                token = name.removeprefix(start) in getattr(backbones[start], 'no_weight_decay', set)()
+            # mmengine gives whatever has a custom key the whole weight decay, if the key says nothing of it
+            flat = custom is not None and single['params'][0].ndim <= 1
+            if (token or flat) and 'decay_mult' not in (custom or {}):
+                options['weight_decay'] = 0.0
             options['lr'] = options.get('lr', self.base_lr) * scale
             options.setdefault('weight_decay', self.base_wd)
             group = groups.setdefault(repr(sorted(options.items())), {'params': [], 'param_names': [], **options})
@@ -92,8 +114,11 @@ class LayerDecayOptimizerConstructor(DefaultOptimWrapperConstructor):
             )
         return list(groups.values())
 
-    def _has_custom_key(self, name: str) -> bool:
-        return any(key in name for key in self.paramwise_cfg.get('custom_keys', {}))
+    def _custom_key(self, name: str) -> dict | None:
+        """What custom_keys says of a parameter; of several keys the longest counts, as in mmengine."""
+        keys = self.paramwise_cfg.get('custom_keys', {})
+        matching = sorted((key for key in sorted(keys) if key in name), key=len, reverse=True)
+        return keys[matching[0]] if matching else None
 
 
 def _backbones(model: nn.Module) -> Mapping[str, nn.Module]:

@@ -19,7 +19,8 @@ class SSViT(BackboneMixin, PyramidViT, BaseModule):
         settings: 'specific', 'uniform', or a list with one BlockSetting or dict for every block.
         in_channels: Channels of the image.
         img_size: Side, or height and width, of the images that the position table is made for, in pixels: that of the
-            pretrained weights, whatever the size of the images here. Every other size gets the table resized.
+            pretrained weights, whatever the size of the images here. A batch of another size, padding included, has
+            the table resized for it.
         pyramid: Make maps at strides 4, 8, 16, 32 (with patches of 16 pixels) of the last tokens after the last norm.
             False gives the tokens after some blocks as maps of one size, without a norm.
         out_indices: Rising; negative ones count from the end. With ``pyramid`` they count its four levels, and None is
@@ -60,7 +61,7 @@ class SSViT(BackboneMixin, PyramidViT, BaseModule):
         out_indices: int | Sequence[int] | None = None,
         class_token: bool = True,
         window_size: int | None = None,
-        global_blocks: Sequence[int] = (),
+        global_blocks: Sequence[int] | None = None,
         frozen_stages: int = -1,
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
