@@ -1,7 +1,8 @@
-"""Draw a COCO-format data set of overlapping shapes with instance masks.
+"""Draw a data set of overlapping shapes: COCO-format instance masks, and the same as semantic label maps.
 
 Only the outline tells a class from another: colour, texture, size and tilt are drawn at random.
-The same arguments give the same bytes.
+The same arguments give the same bytes. Images lie in train/ and val/, label maps under the same names in train_maps/
+and val_maps/: one byte a pixel, 0 for the background, then the classes in their order.
 
     python tools/make_shapes.py data/shapes --train 1000 --val 100 --size 128 --seed 0
 """
@@ -23,7 +24,7 @@ from pycocotools import mask as coco_mask
 
 CLASSES = ('square', 'triangle', 'cross', 'ring')
 PARAMETERS_FILE = 'shapes.json'
-FORMAT_VERSION = 1  # raised whenever the same parameters begin to draw something else
+FORMAT_VERSION = 2  # raised whenever the same parameters begin to write something else
 MIN_SIZE = 48
 
 OBJECTS = (2, 4)  # how many shapes an image has, both ends included
@@ -180,6 +181,14 @@ def annotation(shape: Shape, annotation_id: int, image_id: int) -> dict:
     }
 
 
+def label_map(shapes: Sequence[Shape], size: int) -> np.ndarray:
+    """The class of each pixel (size, size) in uint8: that of the top-most shape plus 1, or 0 for the background."""
+    classes = np.zeros((size, size), np.uint8)
+    for shape in shapes:
+        classes[shape.visible] = shape.label + 1
+    return classes
+
+
 def image_name(index: int) -> str:
     return f'{index:06d}.png'
 
@@ -188,17 +197,26 @@ def annotation_file(root: Path, split: str) -> Path:
     return root / 'annotations' / f'instances_{split}.json'
 
 
+def map_folder(root: Path, split: str) -> Path:
+    return root / f'{split}_maps'
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    if not cv2.imwrite(str(path), pixels):
+        raise OSError(f'{path} could not be written.')
+
+
 def write_split(root: Path, split: str, parameters: Parameters) -> None:
-    folder = root / split
-    folder.mkdir(parents=True)
+    for folder in (root / split, map_folder(root, split)):
+        folder.mkdir(parents=True)
     images: list[dict] = []
     annotations: list[dict] = []
     for index in range(parameters.splits()[split]):
         # A generator for each image: image 7 stays the same when the number of images changes.
         rng = np.random.default_rng([parameters.seed, list(parameters.splits()).index(split), index])
         image, shapes = draw_scene(rng, parameters.size)
-        if not cv2.imwrite(str(folder / image_name(index)), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-            raise OSError(f'{folder / image_name(index)} could not be written.')
+        write_png(root / split / image_name(index), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        write_png(map_folder(root, split) / image_name(index), label_map(shapes, parameters.size))
         images.append(
             {'id': index + 1, 'file_name': image_name(index), 'width': parameters.size, 'height': parameters.size}
         )
@@ -212,7 +230,8 @@ def write_split(root: Path, split: str, parameters: Parameters) -> None:
 def missing_files(root: Path, parameters: Parameters) -> list[Path]:
     expected = [annotation_file(root, split) for split in parameters.splits()]
     for split, count in parameters.splits().items():
-        expected += [root / split / image_name(index) for index in range(count)]
+        folders = (root / split, map_folder(root, split))
+        expected += [folder / image_name(index) for folder in folders for index in range(count)]
     return [path for path in expected if not path.is_file()]
 
 
@@ -236,6 +255,11 @@ def already_made(root: Path, parameters: Parameters) -> bool:
         raise UsageError(
             f'{root} is not empty and holds no shapes of this tool (no readable {PARAMETERS_FILE}).\n'
             'Nothing was written. Give a new or empty folder.'
+        )
+    if found.version != parameters.version and found.options() == parameters.options():
+        raise UsageError(
+            f'{root} holds this set of shapes as another version of this tool wrote it (format {found.version}, now '
+            f'{parameters.version}).\nNothing was written. Give another folder, or delete this one and run this again.'
         )
     if found != parameters:
         raise UsageError(
@@ -274,7 +298,7 @@ def make_shapes(root: Path, parameters: Parameters) -> bool:
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     default = Parameters()
     parser = argparse.ArgumentParser(
-        description='Draw a COCO-format data set of overlapping shapes with instance masks.'
+        description='Draw a data set of overlapping shapes, with COCO-format instance masks and semantic label maps.'
     )
     parser.add_argument('out_dir', type=Path, help='a new or empty folder, or one that holds this very data set')
     parser.add_argument('--train', type=int, default=default.train, help='training images (default: %(default)s)')

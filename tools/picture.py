@@ -1,42 +1,44 @@
 """Draw a trained model's predictions beside the truth, for some images of a config's test set.
 
-python tools/picture.py CONFIG CHECKPOINT OUT.png --num 6 --score-thr 0.5
+Works for configs of mmdet (boxes and masks) and of mmseg (the class of each pixel).
+
+    python tools/picture.py CONFIG CHECKPOINT OUT.png --num 6 --score-thr 0.5
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package works from here uninstalled too
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # picture_*.py lie here
 
 import matplotlib
 
 matplotlib.use('Agg')
 
 import matplotlib.pyplot as plt
-import mmcv
 import numpy as np
-import torch
-from mmdet.apis import inference_detector, init_detector
-from mmdet.datasets.transforms import LoadAnnotations
-from mmdet.registry import DATASETS
-from mmdet.structures import DetDataSample
-from mmdet.structures.mask import BitmapMasks
-from mmdet.visualization import DetLocalVisualizer
+from matplotlib.patches import Patch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.structures import InstanceData
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.runner import load_checkpoint
 from PIL import Image
+from torch import nn
 
 from ss_backbones.checkpoint_files import CheckpointError, read_checkpoint
 
+PAINTERS = {'mmdet': 'picture_mmdet', 'mmseg': 'picture_mmseg'}  # by default_scope; only the one needed is imported
 PANEL_SIDE = 240  # pixels of a panel's longer side, which mmdet's fixed size of text suits
 GAP = 6  # pixels between panels
-TITLE = 24  # pixels for the words above them
+TITLE = 24  # pixels for a line of words, above the panels or below
 COLOURS = 256  # of the picture's own palette, which makes the file a third as large
 
 
@@ -44,51 +46,60 @@ class UsageError(Exception):
     """What the user gave cannot be drawn; the text says what to do instead."""
 
 
-def truth_of(info: dict, height: int, width: int) -> InstanceData:
-    """The annotated instances of one entry of a data set, in the image's own pixels."""
-    loaded = LoadAnnotations(with_bbox=True, with_mask=True)({**info, 'ori_shape': (height, width)})
-    return InstanceData(
-        bboxes=loaded['gt_bboxes'].tensor, labels=torch.from_numpy(loaded['gt_bboxes_labels']), masks=loaded['gt_masks']
-    )
+def read_config(path: Path) -> Config:
+    if not path.is_file():
+        raise UsageError(f'There is no config file {path}.')
+    try:
+        cfg = Config.fromfile(path)
+    except ModuleNotFoundError as error:
+        raise UsageError(f'{path} needs a package that is missing: {error}. Install it as the README says.') from error
+    scope = cfg.get('default_scope')
+    if scope not in PAINTERS:
+        raise UsageError(
+            f'{path} {f"is for {scope}" if scope else "does not say what library it is for"} (its default_scope), '
+            f'expected {" or ".join(PAINTERS)}. Give a config of one of them.'
+        )
+    return cfg
 
 
-def enlarged(instances: InstanceData, factor: float, height: int, width: int) -> InstanceData:
-    """The instances for an image that was resized to (height, width)."""
-    result = InstanceData(bboxes=instances.bboxes.cpu() * factor, labels=instances.labels.cpu())
-    if 'scores' in instances:
-        result.scores = instances.scores.cpu()
-    if 'masks' in instances:
-        masks = instances.masks
-        if isinstance(masks, torch.Tensor):
-            masks = BitmapMasks(masks.cpu().numpy().astype(np.uint8), *masks.shape[-2:])
-        result.masks = masks.resize((height, width))
-    return result
+def load_model(cfg: Config, checkpoint: Path, device: str) -> nn.Module:
+    """The trained model, ready for the inference of its library; that library's own loading forgives any mismatch."""
+    if 'init_cfg' in cfg.model.get('backbone', {}):
+        cfg.model.backbone.init_cfg = None
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    try:
+        load_checkpoint(model, str(checkpoint), map_location='cpu', strict=True, logger='silent')
+    except RuntimeError as error:
+        raise UsageError(
+            f'{checkpoint} holds the weights of another model than the one in {cfg.filename}: '
+            f'{first_mismatch(error)}.\nGive the config that the checkpoint was trained with; '
+            'training leaves a copy of it in its work_dir.'
+        ) from error
+    model.cfg = cfg
+    return model.to(device).eval()
 
 
-def panel(visualizer: DetLocalVisualizer, image: np.ndarray, instances: InstanceData, score_thr: float) -> np.ndarray:
-    """The image, enlarged for legible names, with the instances drawn on it."""
-    factor = PANEL_SIDE / max(image.shape[:2])
-    large = mmcv.imrescale(image, factor, interpolation='bicubic')
-    sample = DetDataSample()
-    drawn = enlarged(instances, factor, *large.shape[:2])
-    is_truth = 'scores' not in instances
-    if is_truth:
-        sample.gt_instances = drawn
-    else:
-        sample.pred_instances = drawn
-    visualizer.add_datasample(
-        'panel', large, sample, draw_gt=is_truth, draw_pred=not is_truth, pred_score_thr=score_thr
-    )
-    return visualizer.get_image()
+def first_mismatch(error: RuntimeError) -> str:
+    """The first of the hundreds of names that torch and mmengine list."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[1] if len(lines) > 1 else lines[0]
+    return text.split(', ')[0] if 'key' in text.split(':')[0] else text.rstrip('.')
 
 
-def draw_grid(pairs: Sequence[tuple[np.ndarray, np.ndarray]], titles: tuple[str, str], out: Path) -> None:
+def draw_grid(
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+    titles: tuple[str, str],
+    legend: Mapping[str, tuple[int, ...]],
+    out: Path,
+) -> None:
     """Truth and prediction side by side, two images in a row, no pixel of the panels resampled."""
     in_row = min(2, len(pairs))
     rows = [pairs[start : start + in_row] for start in range(0, len(pairs), in_row)]
     heights = [max(truth.shape[0] for truth, _ in row) for row in rows]
     width = 2 * in_row * (PANEL_SIDE + GAP) + GAP
-    height = TITLE + sum(heights) + GAP * len(rows)
+    names_in_row = max(1, width // (50 + 8 * max(map(len, legend), default=0)))
+    legend_height = TITLE * math.ceil(len(legend) / names_in_row)
+    height = TITLE + sum(heights) + GAP * len(rows) + legend_height
     figure = plt.figure(figsize=(width / 100, height / 100), dpi=100)
     bottom = height - TITLE
     for row, tallest in zip(rows, heights, strict=True):
@@ -99,6 +110,10 @@ def draw_grid(pairs: Sequence[tuple[np.ndarray, np.ndarray]], titles: tuple[str,
     for column in range(2 * in_row):
         middle = GAP + column * (PANEL_SIDE + GAP) + PANEL_SIDE / 2
         figure.text(middle / width, 1 - TITLE / 2 / height, titles[column % 2], fontsize=10, ha='center', va='center')
+    if legend:
+        patches = [Patch(color=np.divide(colour, 255), label=name) for name, colour in legend.items()]
+        place = {'loc': 'center', 'bbox_to_anchor': (0, 0, 1, legend_height / height), 'borderaxespad': 0}
+        figure.legend(handles=patches, ncol=names_in_row, fontsize=10, frameon=False, borderpad=0, **place)
     buffer = io.BytesIO()
     figure.savefig(buffer, format='png', dpi=100)
     plt.close(figure)
@@ -112,23 +127,17 @@ def make_picture(config: Path, checkpoint: Path, out: Path, num: int, score_thr:
         raise UsageError(f'--num is a number of images, at least 1, not {num}.')
     if out.suffix.lower() != '.png':
         raise UsageError(f'The picture is a PNG; {out} does not end in .png.')
-    if not config.is_file():
-        raise UsageError(f'There is no config file {config}.')
+    cfg = read_config(config)
     read_checkpoint(str(checkpoint))  # for its words about a damaged one
-    cfg = Config.fromfile(config)
-    model = init_detector(cfg, str(checkpoint), device=device)
+    init_default_scope(cfg.default_scope)
     dataset: BaseDataset = DATASETS.build(cfg.test_dataloader.dataset)
-    visualizer = DetLocalVisualizer(line_width=2, alpha=0.5)
-    np.random.seed(0)  # the visualizer varies its colours at random
-    visualizer.dataset_meta = dataset.metainfo
-    pairs = []
-    for index in np.linspace(0, len(dataset) - 1, min(num, len(dataset)), dtype=int):
-        info = dataset.get_data_info(int(index))
-        image = mmcv.imread(info['img_path'], channel_order='rgb')
-        predicted = inference_detector(model, info['img_path']).pred_instances
-        truth = truth_of(info, *image.shape[:2])
-        pairs.append(tuple(panel(visualizer, image, found, score_thr) for found in (truth, predicted)))
-    draw_grid(pairs, ('truth', f'prediction, score from {score_thr:g}'), out)
+    if not len(dataset):
+        raise UsageError(f'The test set of {config} has no images.')
+    model = load_model(cfg, checkpoint, device)
+    painter = import_module(PAINTERS[cfg.default_scope]).Painter(model, dataset.metainfo, PANEL_SIDE, score_thr)
+    chosen = np.linspace(0, len(dataset) - 1, min(num, len(dataset)), dtype=int)
+    pairs = [painter.pair(dataset.get_data_info(int(index))) for index in chosen]
+    draw_grid(pairs, ('truth', painter.title), painter.legend, out)
     return len(pairs)
 
 
@@ -138,7 +147,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('checkpoint', type=Path)
     parser.add_argument('out', type=Path, help='the picture, a PNG')
     parser.add_argument('--num', type=int, default=6, help='images, spread evenly over the test set (default: 6)')
-    parser.add_argument('--score-thr', type=float, default=0.5, help='lowest score drawn (default: 0.5)')
+    parser.add_argument('--score-thr', type=float, default=0.5, help='lowest score drawn, of mmdet (default: 0.5)')
     parser.add_argument('--device', default='cpu', help='(default: cpu)')
     return parser.parse_args(arguments)
 
