@@ -10,8 +10,9 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..checkpoint_files import CheckpointError
-from ..checkpoints import load_weights, to_own_keys
+from ..checkpoints import load_weights
 from ..fitting import fit_positions
+from ..layouts import to_own_keys
 from ..networks.arguments import check_flag
 
 InitCfg = Mapping[str, object] | Sequence[Mapping[str, object]] | None
