@@ -152,6 +152,17 @@ def test_a_custom_key_for_the_rate_leaves_the_weight_decay_alone() -> None:
         assert decay == (0 if undecayed(name, model) else DECAY), name
 
 
+def test_a_custom_key_that_changes_nothing_makes_no_group_of_its_own() -> None:
+    model = Detector(backbone('vit'))
+    assert (
+        options(model, custom_keys={'pyramid': dict(lr_mult=1.0, decay_mult=1.0)}).items()
+        > {
+            'backbone.pyramid.levels.1.weight': (LR, DECAY),
+            'neck.0.weight': (LR, DECAY),
+        }.items()
+    )
+
+
 def test_a_foreign_backbone_needs_its_layers_only() -> None:
     class Foreign(nn.Linear):
         def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
