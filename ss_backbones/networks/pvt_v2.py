@@ -1,7 +1,7 @@
 """PVTv2 with a setting for every block: SS-PVTv2, and plain PVTv2 when the settings are uniform."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -180,14 +180,18 @@ class PVTv2(nn.Module):
         Raises:
             ValueError: ``x`` is no batch of images with ``in_channels`` channels.
         """
+        return tuple(self.forward_stages(x, self.out_indices))
+
+    def forward_stages(self, x: Tensor, after: Collection[int]) -> list[Tensor]:
+        """The maps after each stage of ``after``, in rising order; no stage after the last of them is run."""
         check_image(x, self.in_channels)
         x = self.patch_embed(x)
         maps = []
-        for i, stage in enumerate(self.stages):
+        for i, stage in enumerate(self.stages[: max(after) + 1]):
             x = stage(x)
-            if i in self.out_indices:
+            if i in after:
                 maps.append(x.permute(0, 3, 1, 2))
-        return tuple(maps)
+        return maps
 
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters beside norms and biases that weight decay should leave alone: none here."""

@@ -158,11 +158,19 @@ class ViT(nn.Module):
         size = self.arch.patch_size
         return math.ceil(height / size), math.ceil(width / size)
 
-    def forward_tokens(self, x: Tensor, after: Collection[int] = ()) -> tuple[Tensor, list[Tensor]]:
+    def forward_tokens(
+        self, x: Tensor, after: Collection[int] = (), stop: int | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """An image (B, in_channels, H, W) to tokens (B, N, C), class token first; any H and W from 1 up.
 
+        Args:
+            x: The image.
+            after: Blocks whose tokens are returned as well.
+            stop: How many blocks are run; None for all.
+
         Returns:
-            The tokens after the last built block and the norm, and those after each block of ``after``, without a norm.
+            The tokens after the last of these blocks and the norm, and those after each block of ``after``, in rising
+            order and without a norm.
 
         Raises:
             ValueError: ``x`` is no batch of images with ``in_channels`` channels.
@@ -176,7 +184,7 @@ class ViT(nn.Module):
             x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
         x = self.pos_drop(x + positions)
         taken = []
-        for i, block in enumerate(self.blocks):
+        for i, block in enumerate(self.blocks[:stop]):
             x = run_block(block, self.with_cp, x, grid)
             if i in after:
                 taken.append(x)

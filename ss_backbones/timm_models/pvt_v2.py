@@ -1,14 +1,17 @@
 """SS-PVTv2 as timm models: the same network with a classifier's head."""
 
+from collections.abc import Sequence
+
+from timm.models._features import feature_take_indices  # there is no public name for it
 from torch import Tensor, nn
 
 from ..networks.arch import Settings
 from ..networks.pvt_v2 import ARCHS, PVTv2
-from .head import make_head
+from .api import TimmMixin, check_format
 from .registration import register
 
 
-class SSPVTv2Classifier(PVTv2):
+class SSPVTv2Classifier(TimmMixin, PVTv2):
     """SS-PVTv2 with a linear head on the mean of the last map.
 
     Args:
@@ -24,6 +27,9 @@ class SSPVTv2Classifier(PVTv2):
     Raises:
         ValueError: An argument is out of its range.
     """
+
+    pooling = 'avg'
+    feature_indices = (0, 1, 2, 3)
 
     def __init__(
         self,
@@ -45,10 +51,12 @@ class SSPVTv2Classifier(PVTv2):
             attn_drop_rate=attn_drop_rate,
             drop_path_rate=drop_path_rate,
         )
-        self.num_classes = num_classes
         self.num_features = self.head_hidden_size = self.channels[-1]
         self.head_drop = nn.Dropout(drop_rate)
-        self.head = make_head(self.num_features, num_classes)
+        self.reset_classifier(num_classes)
+        self.feature_info = [
+            dict(num_chs=dim, reduction=4 * 2**i, module=f'stages.{i}') for i, dim in enumerate(self.arch.embed_dims)
+        ]
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) to the last map (B, C, h, w)."""
@@ -58,6 +66,50 @@ class SSPVTv2Classifier(PVTv2):
         """(B, C, h, w) to (B, num_classes), or to (B, C) before the head."""
         x = self.head_drop(x.mean(dim=(2, 3)))
         return x if pre_logits else self.head(x)
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = 'NCHW',
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """The maps after some stages, as timm's models give them.
+
+        Args:
+            x: Images (B, in_chans, H, W).
+            indices: Stages, in any order; a number is the last so many, and None all.
+            norm: Every map has its stage's norm, whatever is said here.
+            stop_early: Run no stage after the last that is wanted.
+            output_fmt: 'NCHW'.
+            intermediates_only: Leave out the last map.
+
+        Raises:
+            ValueError: ``output_fmt`` is another.
+
+        Returns:
+            The last map and the list of maps (B, C, h, w), or the list alone.
+        """
+        check_format(output_fmt, ('NCHW',))
+        taken, last = feature_take_indices(len(self.stages), indices)
+        end = last if stop_early else len(self.stages) - 1
+        maps = self.forward_stages(x, {*taken, end})
+        wanted = maps if end in taken else maps[:-1]
+        return wanted if intermediates_only else (maps[-1], wanted)
+
+    def prune_intermediate_layers(
+        self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop the stages that these indices do not need, and the head; every stage keeps its norm."""
+        taken, last = feature_take_indices(len(self.stages), indices)
+        pruned = last < len(self.stages) - 1
+        self.stages = self.stages[: last + 1]
+        self.num_features = self.head_hidden_size = self.arch.embed_dims[last]
+        if prune_head or pruned:
+            self.reset_classifier(0)
+        return taken
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) to (B, num_classes)."""

@@ -27,14 +27,15 @@ def register(name: str, classifier: type[nn.Module], arch: str, module: str, cfg
 
     Args:
         name: The model's name.
-        classifier: Its class, which takes ``arch``.
+        classifier: Its class, which takes ``arch`` and has ``feature_indices``, what features_only gives unasked.
         arch: Its architecture.
         module: Name of the module that registers it; timm looks there for ``default_cfgs``.
         cfg: What differs from the default configuration.
     """
 
     def build(pretrained: bool = False, **kwargs: object) -> nn.Module:
-        return build_model_with_cfg(classifier, name, pretrained, arch=arch, **kwargs)
+        features = dict(out_indices=classifier.feature_indices, feature_cls='getter')
+        return build_model_with_cfg(classifier, name, pretrained, arch=arch, feature_cfg=features, **kwargs)
 
     build.__name__ = build.__qualname__ = name  # timm takes the name from the function
     build.__module__ = module

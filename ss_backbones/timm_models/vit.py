@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 
+from timm.models._features import feature_take_indices  # there is no public name for it
 from torch import Tensor, nn
 
 from ..networks.arch import Settings
 from ..networks.vit import ARCHS, ViT
-from .head import make_head
+from .api import TimmMixin, check_format
 from .registration import register
 
 
-class SSViTClassifier(ViT):
+class SSViTClassifier(TimmMixin, ViT):
     """SS-ViT with a linear head on the class token.
 
     Args:
@@ -28,6 +29,9 @@ class SSViTClassifier(ViT):
     Raises:
         ValueError: An argument is out of its range.
     """
+
+    pooling = 'token'
+    feature_indices = 3
 
     def __init__(
         self,
@@ -50,10 +54,13 @@ class SSViTClassifier(ViT):
             attn_drop_rate=attn_drop_rate,
             drop_path_rate=drop_path_rate,
         )
-        self.num_classes = num_classes
         self.num_features = self.head_hidden_size = self.arch.embed_dim
         self.head_drop = nn.Dropout(drop_rate)
-        self.head = make_head(self.num_features, num_classes)
+        self.reset_classifier(num_classes)
+        self.feature_info = [
+            dict(num_chs=self.arch.embed_dim, reduction=self.arch.patch_size, module=f'blocks.{i}')
+            for i in range(self.arch.depth)
+        ]
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) to the tokens after the last norm (B, 1 + N, C), class token first."""
@@ -63,6 +70,57 @@ class SSViTClassifier(ViT):
         """(B, 1 + N, C) to (B, num_classes), or to (B, C) before the head."""
         x = self.head_drop(x[:, 0])
         return x if pre_logits else self.head(x)
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        return_prefix_tokens: bool = False,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = 'NCHW',
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | list[tuple[Tensor, Tensor]] | tuple[Tensor, list[Tensor]]:
+        """The tokens after some blocks, as timm's models give them.
+
+        Args:
+            x: Images (B, in_chans, H, W).
+            indices: Blocks, in any order; a number is the last so many, and None all.
+            return_prefix_tokens: Give the class token (B, 1, C) beside each.
+            norm: Put the last norm on each.
+            stop_early: Run no block after the last that is wanted.
+            output_fmt: 'NCHW' for maps (B, C, h, w), 'NLC' for tokens (B, N, C) without the class token.
+            intermediates_only: Leave out the last tokens.
+
+        Raises:
+            ValueError: ``output_fmt`` is another.
+
+        Returns:
+            The tokens after the last norm and the list, or the list alone.
+        """
+        check_format(output_fmt, ('NCHW', 'NLC'))
+        taken, last = feature_take_indices(len(self.blocks), indices)
+        final, tokens = self.forward_tokens(x, taken, stop=last + 1 if stop_early else None)
+        tokens = [self.norm(t) if norm else t for t in tokens]
+        prefix, out = [t[:, :1] for t in tokens], [t[:, 1:] for t in tokens]
+        if output_fmt == 'NCHW':
+            grid = self.grid_of(*x.shape[-2:])
+            out = [t.transpose(1, 2).unflatten(2, grid).contiguous() for t in out]
+        if return_prefix_tokens:
+            out = list(zip(out, prefix, strict=True))
+        return out if intermediates_only else (final, out)
+
+    def prune_intermediate_layers(
+        self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop the blocks that these indices do not need, and the norm and the head if they are not wanted."""
+        taken, last = feature_take_indices(len(self.blocks), indices)
+        self.blocks = self.blocks[: last + 1]
+        if prune_norm:
+            self.norm = nn.Identity()
+        if prune_head:
+            self.reset_classifier(0)
+        return taken
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) to (B, num_classes)."""
