@@ -98,6 +98,14 @@ def test_frozen_stages_from_the_start_and_after_train(frozen: int) -> None:
     assert not [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
 
 
+def test_the_norm_is_frozen_with_all_blocks_whichever_levels_are_wanted() -> None:
+    for levels in ((0, 1, 2, 3), (0, 2)):
+        assert not any(p.requires_grad for p in small(frozen_stages=12, out_indices=levels).norm.parameters()), levels
+    # blocks that out_indices leaves out cannot be frozen, and there is no norm then
+    model = small(frozen_stages=12, pyramid=False, out_indices=5)
+    assert not any(p.requires_grad for p in model.parameters())
+
+
 def test_checkpointing_gives_the_same_gradients_and_recomputes() -> None:
     calls = Counter()
     grads = []

@@ -87,6 +87,6 @@ class SSViT(BackboneMixin, PyramidViT, BaseModule):
         )
         tables = [self.pos_embed] if self.cls_token is None else [self.pos_embed, self.cls_token]
         parts = [[self.patch_embed, *tables], *([block] for block in self.blocks)]
-        if not self.not_built:
+        if len(self.blocks) == self.arch.depth:
             parts[-1].append(self.norm)
         self._set_up(parts, self.arch.depth, frozen_stages, bf16, init_cfg, stage='blocks')
