@@ -22,16 +22,18 @@ __all__ = [
     'uniform_setting',
 ]
 
+_NEED_MMENGINE = ['LayerDecayOptimizerConstructor', 'SSPVTv2', 'SSViT']
+
 if importlib.util.find_spec('mmengine') is not None:
     try:
-        from .openmmlab import LayerDecayOptimizerConstructor, SSPVTv2, SSViT
+        from .openmmlab import LayerDecayOptimizerConstructor, SSPVTv2, SSViT  # noqa: F401
 
-        __all__ += ['LayerDecayOptimizerConstructor', 'SSPVTv2', 'SSViT']
+        __all__ += _NEED_MMENGINE
     except ImportError as error:  # mmengine is there and broken: say so, and leave the timm models usable
         warnings.warn(f'mmengine cannot be imported, so no OpenMMLab backbone is registered: {error}', stacklevel=2)
 
 
 def __getattr__(name: str) -> object:
-    if name in ('LayerDecayOptimizerConstructor', 'SSPVTv2', 'SSViT'):
+    if name in _NEED_MMENGINE:
         raise ImportError(f'ss_backbones.{name} needs mmengine. Install it as the README says.')
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -5,6 +5,7 @@ import pytest
 import reference
 import timm
 import torch
+from plain_attention import attend_plainly
 from reference import needs_reference
 from table import MODELS, Row
 from torch import Tensor
@@ -113,18 +114,8 @@ def plain_attention(attn: SpatialReductionAttention, x: Tensor, setting: BlockSe
             source = F.gelu(source)
     q = F.linear(tokens, attn.q.weight, attn.q.bias)
     k, v = F.linear(source, attn.kv.weight, attn.kv.bias).split(q.shape[-1], dim=-1)
-    width = q.shape[-1] // attn.num_heads
-    heads = []
-    for head in range(attn.num_heads):
-        part = slice(head * width, (head + 1) * width)
-        scores = q[..., part] @ k[..., part].transpose(1, 2) * width**-0.5
-        heads.append(scores.softmax(-1) @ v[..., part])
-    out = torch.cat(heads, dim=-1)
-    keep = h * w - int(h * w * setting.attn_split)
-    projected = F.linear(out[:, :keep], attn.proj.weight, attn.proj.bias)
-    if keep < h * w:
-        projected = torch.cat((projected, out[:, keep:]), dim=1)
-    return projected.reshape(b, h, w, c)
+    out = attend_plainly(q, k, v, attn.num_heads, attn.proj, setting.attn_split)
+    return out.reshape(b, h, w, c)
 
 
 @pytest.mark.parametrize(('sr_ratio', 'linear'), [(1, False), (2, False), (8, False), (4, True)])

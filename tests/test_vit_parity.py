@@ -1,10 +1,9 @@
 """What makes a backbone of a ViT, against plain and slow re-computations."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
+from plain_attention import attend_plainly
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,25 +17,13 @@ SETTINGS = [BlockSetting(), BlockSetting(attn_ratio=0.5), BlockSetting(attn_spli
 def plain_attention(
     attn: SelfAttention, x: Tensor, setting: BlockSetting, grid: tuple[int, int], window: int, class_token: bool
 ) -> Tensor:
-    """Attention with the whole matrix written out, head by head; what a token may not see is set to minus infinity."""
+    """Attention with the whole matrix written out, and what each token may see looked up pair by pair."""
     where = [(row // window, column // window) for row in range(grid[0]) for column in range(grid[1])]
     if class_token:
         where = [None, *where]
     sees = torch.tensor([[a is None or b is None or a == b for b in where] for a in where])
-    width = attn.proj.in_features
-    q, k, v = F.linear(x, attn.qkv.weight, attn.qkv.bias).split(width, dim=-1)
-    size = width // attn.num_heads
-    heads = []
-    for start in range(0, width, size):
-        part = slice(start, start + size)
-        scores = q[..., part] @ k[..., part].transpose(1, 2) / size**0.5
-        heads.append(scores.masked_fill(~sees, -math.inf).softmax(-1) @ v[..., part])
-    out = torch.cat(heads, dim=-1)
-    keep = out.shape[1] - int(out.shape[1] * setting.attn_split)
-    projected = out @ attn.proj.weight.T + attn.proj.bias if width == x.shape[-1] or keep == out.shape[1] else None
-    if keep < out.shape[1]:
-        projected = torch.cat((projected[:, :keep], out[:, keep:]), dim=1)
-    return projected
+    q, k, v = F.linear(x, attn.qkv.weight, attn.qkv.bias).chunk(3, dim=-1)
+    return attend_plainly(q, k, v, attn.num_heads, attn.proj, setting.attn_split, sees)
 
 
 @pytest.mark.parametrize('class_token', [True, False])

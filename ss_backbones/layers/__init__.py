@@ -1,6 +1,6 @@
 """What the blocks are made of. Tokens travel as (B, H, W, C) or (B, N, C), channels last and contiguous."""
 
-from .block import Block
+from .block import Block, drop_path_rates
 from .mlp import ConvMlp, Mlp
 from .patch_embed import OverlapPatchEmbed
 from .pyramid import SimpleFeaturePyramid
@@ -15,4 +15,5 @@ __all__ = [
     'SelfAttention',
     'SimpleFeaturePyramid',
     'SpatialReductionAttention',
+    'drop_path_rates',
 ]

@@ -1,7 +1,13 @@
 """A transformer block."""
 
+import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
+
+
+def drop_path_rates(last: float, depth: int) -> list[float]:
+    """The probability to drop a branch in every block: from 0 linearly up to that of the last."""
+    return torch.linspace(0, last, depth, device='cpu').tolist()  # as numbers, on the meta device too
 
 
 class Block(nn.Module):

@@ -58,6 +58,21 @@ def check_flag(name: str, value: bool) -> None:
         raise ValueError(f'{name}={value!r} must be True or False.')
 
 
+def check_shared(
+    in_channels: int, drop_rate: float, attn_drop_rate: float, drop_path_rate: float, with_cp: bool
+) -> None:
+    """The arguments that every network has.
+
+    Raises:
+        ValueError: One of them is out of its range.
+    """
+    check_count('in_channels', in_channels)
+    check_rate('drop_rate', drop_rate)
+    check_rate('attn_drop_rate', attn_drop_rate)
+    check_rate('drop_path_rate', drop_path_rate)
+    check_flag('with_cp', with_cp)
+
+
 def check_image(x: Tensor, channels: int) -> None:
     """A batch of images.
 

@@ -4,13 +4,12 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 
-import torch
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
-from ..layers import Block, ConvMlp, OverlapPatchEmbed, SpatialReductionAttention
+from ..layers import Block, ConvMlp, OverlapPatchEmbed, SpatialReductionAttention, drop_path_rates
 from .arch import Settings, resolve_arch, resolve_settings
-from .arguments import check_count, check_flag, check_image, check_rate, take_indices
+from .arguments import check_flag, check_image, check_shared, take_indices
 from .recompute import run_block
 
 
@@ -133,11 +132,7 @@ class PVTv2(nn.Module):
         ratios = [ratio for n, ratio in zip(self.arch.depths, self.arch.mlp_ratios, strict=True) for _ in range(n)]
         self.settings = resolve_settings(settings, ratios, attn_split=0.0)
         self.out_indices = take_indices(out_indices, len(self.arch.depths), 'stages')
-        check_rate('drop_rate', drop_rate)
-        check_rate('attn_drop_rate', attn_drop_rate)
-        check_rate('drop_path_rate', drop_path_rate)
-        check_count('in_channels', in_channels)
-        check_flag('with_cp', with_cp)
+        check_shared(in_channels, drop_rate, attn_drop_rate, drop_path_rate, with_cp)
         self.in_channels = in_channels
         self.channels = [self.arch.embed_dims[i] for i in self.out_indices]
         self.strides = [4 * 2**i for i in self.out_indices]
@@ -145,7 +140,7 @@ class PVTv2(nn.Module):
         arch, depth = self.arch, sum(self.arch.depths)
         built = self.out_indices[-1] + 1
         self.not_built = tuple(f'stages.{i}.' for i in range(built, len(arch.depths)))
-        drop_paths = torch.linspace(0, drop_path_rate, depth, device='cpu').tolist()
+        drop_paths = drop_path_rates(drop_path_rate, depth)
         self.patch_embed = OverlapPatchEmbed(in_channels, arch.embed_dims[0], kernel_size=7, stride=4)
         stages = []
         for i in range(built):

@@ -8,10 +8,10 @@ import torch
 from timm.layers import PatchEmbed, resample_abs_pos_embed, trunc_normal_
 from torch import Tensor, nn
 
-from ..layers import Block, Mlp, SelfAttention
+from ..layers import Block, Mlp, SelfAttention, drop_path_rates
 from ..settings import BlockSetting
 from .arch import Settings, resolve_arch, resolve_settings
-from .arguments import check_count, check_flag, check_image, check_rate, take_indices
+from .arguments import check_count, check_flag, check_image, check_shared, take_indices
 from .recompute import run_block
 
 
@@ -104,12 +104,8 @@ class ViT(nn.Module):
         super().__init__()
         self.arch = arch = resolve_arch(arch, ARCHS)
         self.settings = resolve_settings(settings, [arch.mlp_ratio] * arch.depth, attn_split=0.25)
-        check_count('in_channels', in_channels)
+        check_shared(in_channels, drop_rate, attn_drop_rate, drop_path_rate, with_cp)
         check_flag('class_token', class_token)
-        check_rate('drop_rate', drop_rate)
-        check_rate('attn_drop_rate', attn_drop_rate)
-        check_rate('drop_path_rate', drop_path_rate)
-        check_flag('with_cp', with_cp)
         windows = _windows(window_size, global_blocks, arch.depth)
         built = arch.depth if built_blocks is None else built_blocks
         self.in_channels = in_channels
@@ -130,7 +126,7 @@ class ViT(nn.Module):
         self.cls_token = nn.Parameter(torch.empty(1, 1, dim)) if class_token else None
         self.pos_embed = nn.Parameter(torch.empty(1, int(class_token) + math.prod(self.grid), dim))
         self.pos_drop = nn.Dropout(drop_rate)
-        drop_paths = torch.linspace(0, drop_path_rate, arch.depth, device='cpu').tolist()
+        drop_paths = drop_path_rates(drop_path_rate, arch.depth)
         self.blocks = nn.ModuleList(
             Block(
                 dim,
@@ -157,6 +153,11 @@ class ViT(nn.Module):
         """The height and width in patches of an image of so many pixels."""
         size = self.arch.patch_size
         return math.ceil(height / size), math.ceil(width / size)
+
+    def as_map(self, tokens: Tensor, height: int, width: int) -> Tensor:
+        """Tokens (B, N, C) of an image of so many pixels to (B, C, h, w), without the class token."""
+        grid = self.grid_of(height, width)
+        return tokens[:, -grid[0] * grid[1] :].transpose(1, 2).unflatten(2, grid)
 
     def forward_tokens(
         self, x: Tensor, after: Collection[int] = (), stop: int | None = None

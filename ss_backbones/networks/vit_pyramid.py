@@ -99,14 +99,9 @@ class PyramidViT(ViT):
         last, taken = self.forward_tokens(x, self.out_indices if self.pyramid is None else ())
         height, width = x.shape[-2:]
         if self.pyramid is None:
-            return tuple(self._as_map(tokens, height, width) for tokens in taken)
-        maps = self.pyramid(self._as_map(last, height, width))
+            return tuple(self.as_map(tokens, height, width) for tokens in taken)
+        maps = self.pyramid(self.as_map(last, height, width))
         # What lies over the image's border belongs to the padding of the last patches.
         return tuple(
             m[:, :, : -(-height // stride), : -(-width // stride)] for m, stride in zip(maps, self.strides, strict=True)
         )
-
-    def _as_map(self, tokens: Tensor, height: int, width: int) -> Tensor:
-        """(B, N, C) to (B, C, h, w), without the class token."""
-        grid = self.grid_of(height, width)
-        return tokens[:, -grid[0] * grid[1] :].transpose(1, 2).unflatten(2, grid)

@@ -37,9 +37,9 @@ class BackboneMixin:
             parts: What can be frozen, in order: the stem, then the built stages; each may consist of several things.
             stages: Number of stages of the architecture, built or not.
             frozen_stages: -1 freezes nothing, 0 the stem, k the stem and the first k stages.
-            stage: What a stage is called in errors.
             bf16: Run under bfloat16 autocast, with float32 maps.
             init_cfg: mmengine's init_cfg.
+            stage: What a stage is called in errors.
         """
         if isinstance(frozen_stages, bool) or not isinstance(frozen_stages, int) or not -1 <= frozen_stages <= stages:
             raise ValueError(

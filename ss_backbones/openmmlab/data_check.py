@@ -4,6 +4,7 @@ import json
 import os.path as osp
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import getcwd, scandir, walk
 from typing import Any
 
@@ -98,23 +99,20 @@ def _missing_of_dataset(setting: str, dataset: Mapping[str, Any], annotated: boo
         if path and isinstance(path, str):
             full = path if key == 'data_root' else osp.join(root, path)
             found += _missing(f'{setting}.{key}', full, problem_of, dataset)
-    return found or list(_missing_by_suffix(setting, dataset, root))
+    return found or _missing_by_suffix(setting, dataset, root)
 
 
-def _missing_by_suffix(setting: str, dataset: Mapping[str, Any], root: str) -> Iterator[Missing]:
+def _missing_by_suffix(setting: str, dataset: Mapping[str, Any], root: str) -> list[Missing]:
     """mmseg takes the files whose names end as expected, and with the wrong end there are none."""
+    found: list[Missing] = []
     if str(dataset.get('type')).split('.')[-1] not in SUFFIXES_KNOWN or dataset.get('ann_file'):
-        return
+        return found
     for prefix, key, default in (('img_path', 'img_suffix', '.jpg'), ('seg_map_path', 'seg_map_suffix', '.png')):
-        folder, suffix = (dataset.get('data_prefix') or {}).get(prefix), dataset.get(key, default)
-        if not isinstance(folder, str) or '://' in folder:
-            continue
-        path = osp.join(root, folder)
-        there = sorted({osp.splitext(name)[1] for _, _, names in walk(path) for name in names})
-        if osp.isdir(path) and not any(name.endswith(suffix) for _, _, names in walk(path) for name in names):
-            yield Missing(
-                f'{setting}.{key}', path, f'has no file that ends with {suffix}; there are {", ".join(there)}'
-            )
+        folder = (dataset.get('data_prefix') or {}).get(prefix)
+        if isinstance(folder, str):
+            problem_of = partial(_suffix_problem, suffix=dataset.get(key, default))
+            found += _missing(f'{setting}.{key}', osp.join(root, folder), problem_of, dataset)
+    return found
 
 
 def _missing_of_evaluator(setting: str, evaluator: object) -> list[Missing]:
@@ -141,6 +139,16 @@ def _folder_problem(path: str) -> str | None:
         return 'is not a folder'
     with scandir(path) as entries:
         return None if any(True for _ in entries) else 'is an empty folder'
+
+
+def _suffix_problem(path: str, suffix: str) -> str | None:
+    there = set()
+    for _, _, names in walk(path):
+        for name in names:
+            if name.endswith(suffix):
+                return None
+            there.add(osp.splitext(name)[1])
+    return f'has no file that ends with {suffix}; there are {", ".join(sorted(there))}' if there else None
 
 
 def _file_problem(path: str) -> str | None:

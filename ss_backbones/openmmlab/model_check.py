@@ -5,11 +5,9 @@ from typing import Any
 
 import torch
 
+from ..registry import MODELS
 from .layer_decay import LayerDecayOptimizerConstructor
-from .pvt_v2 import SSPVTv2
-from .vit import SSViT
 
-_BACKBONES = {cls.__name__: cls for cls in (SSPVTv2, SSViT)}
 _SCOPE = 'ss_backbones.'
 
 
@@ -17,7 +15,7 @@ def find_misfit(config: Mapping[str, Any], tool: str) -> str | None:
     """Returns what is wrong with the backbone, or with the optimiser if ``tool`` is 'train', or None."""
     model = config.get('model') or {}
     backbone = dict(model.get('backbone') or {})
-    cls = _BACKBONES.get(str(backbone.pop('type', '')).removeprefix(_SCOPE))
+    cls = MODELS.module_dict.get(str(backbone.pop('type', '')).removeprefix(_SCOPE))
     if cls is None:
         return None
     if model.get('pretrained') is not None:

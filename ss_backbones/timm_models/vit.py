@@ -102,12 +102,12 @@ class SSViTClassifier(TimmMixin, ViT):
         taken, last = feature_take_indices(len(self.blocks), indices)
         final, tokens = self.forward_tokens(x, taken, stop=last + 1 if stop_early else None)
         tokens = [self.norm(t) if norm else t for t in tokens]
-        prefix, out = [t[:, :1] for t in tokens], [t[:, 1:] for t in tokens]
         if output_fmt == 'NCHW':
-            grid = self.grid_of(*x.shape[-2:])
-            out = [t.transpose(1, 2).unflatten(2, grid).contiguous() for t in out]
+            out = [self.as_map(t, *x.shape[-2:]).contiguous() for t in tokens]
+        else:
+            out = [t[:, 1:] for t in tokens]
         if return_prefix_tokens:
-            out = list(zip(out, prefix, strict=True))
+            out = [(o, t[:, :1]) for o, t in zip(out, tokens, strict=True)]
         return out if intermediates_only else (final, out)
 
     def prune_intermediate_layers(
