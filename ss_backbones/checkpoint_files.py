@@ -41,12 +41,12 @@ def read_checkpoint(source: str) -> Mapping[str, object]:
         raise CheckpointError(f'{source} may not be read: {error.strerror}.') from error
     except UnpicklingError as error:
         raise CheckpointError(
-            f'{source} is no checkpoint, is damaged, or holds objects that are not safe to load ({_reason(error)}). '
+            f'{source} is no checkpoint, is damaged, or holds objects that are not safe to load ({reason(error)}). '
             'Give a file with named tensors, such as a state dict.'
         ) from error
     except Exception as error:  # damaged files raise a dozen kinds; the message must name the file whichever it is
         raise CheckpointError(
-            f'{source} cannot be read as a checkpoint ({_reason(error)}). Is it truncated? Its size is '
+            f'{source} cannot be read as a checkpoint ({reason(error)}). Is it truncated? Its size is '
             f'{path.stat().st_size} bytes; compare with the original.'
         ) from error
     if not isinstance(checkpoint, Mapping):
@@ -84,12 +84,12 @@ def _download(address: str) -> Path:
             torch.hub.download_url_to_file(address, str(path), progress=False)
         except OSError as error:  # urllib's errors are OSErrors
             raise CheckpointError(
-                f'{address} cannot be downloaded ({_reason(error)}). Copy it to this machine and give the path.'
+                f'{address} cannot be downloaded ({reason(error)}). Copy it to this machine and give the path.'
             ) from error
     return path
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The line of torch's long texts that says what is wrong, without its advice to switch the check off."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     named = [line.split('Unsupported')[1] for line in lines if 'Unsupported' in line]

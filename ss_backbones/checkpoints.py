@@ -4,7 +4,7 @@ Known layouts: the official SS code and timm (the keys of this package), whai362
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 
@@ -13,14 +13,10 @@ from torch import Tensor, nn
 
 from .checkpoint_files import CheckpointError, read_checkpoint
 from .fitting import fit_first_conv, fit_positions
-from .layouts import StateDict, to_own_keys
+from .unwrapping import find_prefix, under, unwrap
 
-_PREFIXES = ('module.', '_orig_mod.', 'model.', 'backbone.')
-_AVERAGED = ('state_dict_ema', 'model_ema')
-_RAW_OF_MMENGINE = 'ema_state_dict'  # with mmengine's EMAHook 'state_dict' is the average, and this the raw weights
-_CONTAINERS = ('state_dict', 'model', 'module')
 _RAMP = '.mlp.pos_bias'
-_HEAD = 'head.'  # the classifier's, which may differ: other data have other classes
+HEAD = 'head.'  # the classifier's, which may differ: other data have other classes
 _CLASS_TOKEN = 'cls_token'
 _BLOCK = re.compile(r'^(stages\.\d+\.)?blocks\.\d+')
 _LEAST_SHARE = 0.9
@@ -102,30 +98,48 @@ def load_weights(
     name = 'the given mapping' if isinstance(source, Mapping) else fspath(source)
     checkpoint = source if isinstance(source, Mapping) else read_checkpoint(name)
     own = module.state_dict()
-    weights = _select(_unwrap(checkpoint, name, use_ema), prefix, own, name)
+    tensors = unwrap(checkpoint, name, average=use_ema).tensors
+    weights = find_prefix(tensors, own.keys())[1] if prefix is None else under(tensors, prefix, name)
 
     adapted = [*fit_first_conv(weights, own), *fit_positions(weights, module)]
-    misfits = {key: text for key in own if key in weights and (text := _misfit(key, weights[key], own[key]))}
-    fits = [key for key in own if key in weights and key not in misfits]
-    absent = [key for key in own if key not in weights]
-    fresh = [key for key in absent if key.startswith(getattr(module, 'fresh', ()))]
-    report = LoadReport(
-        source=name,
-        matched=tuple(fits),
-        missing=tuple(key for key in absent if key not in fresh),
-        unexpected=tuple(key for key in weights if key not in own),
-        wrong_shape=tuple(f'{key} ({text})' for key, text in misfits.items()),
-        adapted=tuple(adapted),
-        fresh=tuple(fresh),
-    )
-    problem = 'nothing fits' if not fits else '' if partial else _other_network(report, misfits, module)
+    report = compare(weights, own, name, adapted, getattr(module, 'fresh', ()))
+    problem = 'nothing fits' if not report.matched else '' if partial else _other_network(report, module)
     if problem:
         raise CheckpointError(
             f'{report}\nNothing was loaded: {problem}. Is the checkpoint of the same arch, settings and channels? '
             'To take what fits on purpose, pass partial=True.'
         )
-    module.load_state_dict({key: weights[key] for key in fits}, strict=False)
+    module.load_state_dict({key: weights[key] for key in report.matched}, strict=False)
     return report
+
+
+def compare(
+    weights: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    source: str,
+    adapted: Sequence[str] = (),
+    fresh: tuple[str, ...] = (),
+) -> LoadReport:
+    """Hold a checkpoint's tensors against a network's.
+
+    Args:
+        weights: The checkpoint's, in this package's keys.
+        own: The network's state dict.
+        source: Where the weights came from.
+        adapted: What was fitted to the network before.
+        fresh: Starts of the keys that no classifier has.
+    """
+    misfits = {key: text for key in own if key in weights and (text := _misfit(key, weights[key], own[key]))}
+    absent = [key for key in own if key not in weights]
+    return LoadReport(
+        source=source,
+        matched=tuple(key for key in own if key in weights and key not in misfits),
+        missing=tuple(key for key in absent if not key.startswith(fresh)),
+        unexpected=tuple(key for key in weights if key not in own),
+        wrong_shape=tuple(f'{key} ({text})' for key, text in misfits.items()),
+        adapted=tuple(adapted),
+        fresh=tuple(key for key in absent if key.startswith(fresh)),
+    )
 
 
 def _misfit(key: str, theirs: Tensor, ours: Tensor) -> str:
@@ -138,13 +152,13 @@ def _misfit(key: str, theirs: Tensor, ours: Tensor) -> str:
     return ''
 
 
-def _other_network(report: LoadReport, misfits: Mapping[str, str], module: nn.Module) -> str:
+def _other_network(report: LoadReport, module: nn.Module) -> str:
     """What shows that the checkpoint is of another network, or nothing."""
     if _CLASS_TOKEN in report.missing:
         return 'the checkpoint has no class token (cls_token). Build the network with class_token=False'
     if report.share < _LEAST_SHARE:
         return f'only {report.share:.0%} of the model matches'
-    body = [key for key in misfits if not key.startswith(_HEAD)]
+    body = [text for text in report.wrong_shape if not text.startswith(HEAD)]
     if body:
         return f'{len(body)} tensors differ'
     if any(key.endswith(_RAMP) for key in report.missing):
@@ -154,7 +168,7 @@ def _other_network(report: LoadReport, misfits: Mapping[str, str], module: nn.Mo
         return f'the checkpoint has no {", ".join(sorted(blocks))}'
     # Parts of the arch that the module leaves out may be there; anything else inside its own parts may not.
     parts = {key.split('.')[0] for key in module.state_dict()}
-    left_out = (_HEAD, *getattr(module, 'not_built', ()))
+    left_out = (HEAD, *getattr(module, 'not_built', ()))
     more = [key for key in report.unexpected if key.split('.')[0] in parts and not key.startswith(left_out)]
     return f'the checkpoint has {len(more)} tensors more in the same parts' if more else ''
 
@@ -163,50 +177,3 @@ def _block(key: str) -> str:
     """'stages.1.blocks.0' or 'blocks.3', the block that a tensor stands in, or nothing."""
     match = _BLOCK.match(key)
     return match[0] if match else ''
-
-
-def _unwrap(checkpoint: Mapping[str, object], name: str, use_ema: bool) -> StateDict:
-    """The state dict inside a checkpoint."""
-    order = (*_AVERAGED, *_CONTAINERS) if use_ema else (_RAW_OF_MMENGINE, *_CONTAINERS)
-    for key in order:
-        inner = checkpoint.get(key)
-        if isinstance(inner, Mapping) and inner:
-            return _unwrap(inner, name, use_ema)
-    tensors = {key: value for key, value in checkpoint.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    if not tensors:
-        raise CheckpointError(f'{name} holds no tensors (its entries: {_some(checkpoint)}). Is it a checkpoint?')
-    return tensors
-
-
-def _select(state_dict: StateDict, prefix: str | None, own: Mapping[str, Tensor], name: str) -> StateDict:
-    """What belongs to the module, in its own keys."""
-    if prefix is not None:
-        prefix = prefix if not prefix or prefix.endswith('.') else f'{prefix}.'
-        if not any(key.startswith(prefix) for key in state_dict):
-            starts = sorted({key.split('.')[0] + '.' for key in state_dict})
-            raise CheckpointError(
-                f'{name} has nothing under prefix={prefix!r}; its keys start with {_some(starts)} - '
-                'give the prefix of the network, or leave it out to have it found.'
-            )
-        return to_own_keys(_under(state_dict, prefix))
-    best, candidates = to_own_keys(state_dict), ['']
-    while candidates:
-        start = candidates.pop()
-        weights = to_own_keys(_under(state_dict, start))
-        if _overlap(weights, own) > _overlap(best, own):
-            best = weights
-        candidates += [start + p for p in _PREFIXES if any(key.startswith(start + p) for key in state_dict)]
-    return best
-
-
-def _under(state_dict: StateDict, prefix: str) -> StateDict:
-    return {key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)}
-
-
-def _overlap(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> int:
-    return len(weights.keys() & own.keys())
-
-
-def _some(names: object) -> str:
-    names = [str(name) for name in names]
-    return ', '.join(names[:6]) + (f' and {len(names) - 6} more' if len(names) > 6 else '')

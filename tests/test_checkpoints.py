@@ -108,6 +108,11 @@ def test_averaged_or_raw(make: Callable, use_ema: bool, wanted: str, tmp_path: P
     assert equal(networks[wanted], target)
 
 
+def test_raw_weights_that_are_not_there() -> None:
+    with pytest.raises(CheckpointError, match=r'holds an average and no raw weights \(its entries: model_ema\)'):
+        load_weights(backbone(), {'model_ema': backbone().state_dict()}, use_ema=False)
+
+
 def test_safetensors(tmp_path: Path) -> None:
     source, target = backbone(), backbone()
     save_file(source.state_dict(), tmp_path / 'weights.safetensors')
