@@ -73,6 +73,7 @@ class ViT(nn.Module):
         with_cp: Recompute the blocks in the backward pass in place of keeping what they made (less memory).
 
     Attributes:
+        img_size: Height and width of the images that the position table is made for, in pixels.
         grid: Height and width of the position table, in patches.
         not_built: Starts of the state-dict keys that belong to the arch and that ``built_blocks`` leaves out.
 
@@ -110,7 +111,8 @@ class ViT(nn.Module):
         built = arch.depth if built_blocks is None else built_blocks
         self.in_channels = in_channels
         self.with_cp = with_cp
-        self.grid = self.grid_of(*_height_and_width(img_size))
+        self.img_size = _height_and_width(img_size)
+        self.grid = self.grid_of(*self.img_size)
         self.not_built = tuple(f'blocks.{i}.' for i in range(built, arch.depth))
 
         dim = arch.embed_dim
@@ -153,6 +155,19 @@ class ViT(nn.Module):
         """The height and width in patches of an image of so many pixels."""
         size = self.arch.patch_size
         return math.ceil(height / size), math.ceil(width / size)
+
+    def resize_positions(self, img_size: int | Sequence[int]) -> None:
+        """Put a position table for images of another size in place of the own one, resized from it (bicubic).
+
+        Raises:
+            ValueError: ``img_size`` is neither a number of pixels nor height and width.
+        """
+        self.img_size = _height_and_width(img_size)
+        grid, prefix = self.grid_of(*self.img_size), int(self.cls_token is not None)
+        if grid != self.grid:
+            table = resample_abs_pos_embed(self.pos_embed.detach(), grid, self.grid, num_prefix_tokens=prefix)
+            self.pos_embed = nn.Parameter(table, requires_grad=self.pos_embed.requires_grad)
+            self.grid = grid
 
     def as_map(self, tokens: Tensor, height: int, width: int) -> Tensor:
         """Tokens (B, N, C) of an image of so many pixels to (B, C, h, w), without the class token."""

@@ -18,6 +18,7 @@ class SSPVTv2Classifier(TimmMixin, PVTv2):
         arch: See :class:`~ss_backbones.networks.PVTv2`.
         settings: See :class:`~ss_backbones.networks.PVTv2`.
         num_classes: Classes of the head; 0 for none.
+        global_pool: 'avg', or '' for the last map as it is, without a head.
         in_chans: Channels of the image.
         drop_rate: Dropout probability before the head.
         proj_drop_rate: Dropout probability in the blocks.
@@ -36,6 +37,7 @@ class SSPVTv2Classifier(TimmMixin, PVTv2):
         arch: str = 'b0',
         settings: Settings = 'specific',
         num_classes: int = 1000,
+        global_pool: str = 'avg',
         in_chans: int = 3,
         drop_rate: float = 0.0,
         proj_drop_rate: float = 0.0,
@@ -51,9 +53,10 @@ class SSPVTv2Classifier(TimmMixin, PVTv2):
             attn_drop_rate=attn_drop_rate,
             drop_path_rate=drop_path_rate,
         )
+        self.in_chans = in_chans
         self.num_features = self.head_hidden_size = self.channels[-1]
         self.head_drop = nn.Dropout(drop_rate)
-        self.reset_classifier(num_classes)
+        self.reset_classifier(num_classes, global_pool)
         self.feature_info = [
             dict(num_chs=dim, reduction=4 * 2**i, module=f'stages.{i}') for i, dim in enumerate(self.arch.embed_dims)
         ]
@@ -63,8 +66,8 @@ class SSPVTv2Classifier(TimmMixin, PVTv2):
         return super().forward(x)[-1]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(B, C, h, w) to (B, num_classes), or to (B, C) before the head."""
-        x = self.head_drop(x.mean(dim=(2, 3)))
+        """(B, C, h, w) to (B, num_classes), or to (B, C) before the head; (B, C, h, w) for ``global_pool=''``."""
+        x = self.head_drop(x.mean(dim=(2, 3)) if self.global_pool else x)
         return x if pre_logits else self.head(x)
 
     def forward_intermediates(
@@ -105,7 +108,9 @@ class SSPVTv2Classifier(TimmMixin, PVTv2):
         """Drop the stages that these indices do not need, and the head; every stage keeps its norm."""
         taken, last = feature_take_indices(len(self.stages), indices)
         pruned = last < len(self.stages) - 1
+        self.not_built += tuple(f'stages.{i}.' for i in range(last + 1, len(self.stages)))
         self.stages = self.stages[: last + 1]
+        self.out_indices = (last,)
         self.num_features = self.head_hidden_size = self.arch.embed_dims[last]
         if prune_head or pruned:
             self.reset_classifier(0)

@@ -2,10 +2,14 @@
 
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 
+import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
+
+from .weights import Features, checkpoint_filter_fn
 
 MODEL_NAMES: list[str] = []
 
@@ -33,9 +37,28 @@ def register(name: str, classifier: type[nn.Module], arch: str, module: str, cfg
         cfg: What differs from the default configuration.
     """
 
-    def build(pretrained: bool = False, **kwargs: object) -> nn.Module:
-        features = dict(out_indices=classifier.feature_indices, feature_cls='getter')
-        return build_model_with_cfg(classifier, name, pretrained, arch=arch, feature_cfg=features, **kwargs)
+    def build(
+        pretrained: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **kwargs: object,
+    ) -> nn.Module:
+        if kwargs.get('features_only'):
+            kwargs.setdefault('num_classes', 0)  # or a checkpoint without a head would be warned about
+
+        def make(**arguments: object) -> nn.Module:
+            with nullcontext() if device is None else torch.device(device):
+                return classifier(arch=arch, **arguments).to(dtype=dtype)
+
+        return build_model_with_cfg(
+            make,
+            name,
+            pretrained,
+            feature_cfg=dict(out_indices=classifier.feature_indices, feature_cls=Features),
+            pretrained_filter_fn=checkpoint_filter_fn,
+            pretrained_strict=False,  # the filter has been strict
+            **kwargs,
+        )
 
     build.__name__ = build.__qualname__ = name  # timm takes the name from the function
     build.__module__ = module

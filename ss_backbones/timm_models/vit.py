@@ -1,13 +1,15 @@
 """SS-ViT as timm models: the same network with a classifier's head."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from timm.layers import to_2tuple
 from timm.models._features import feature_take_indices  # there is no public name for it
 from torch import Tensor, nn
 
 from ..networks.arch import Settings
+from ..networks.arguments import check_flag
 from ..networks.vit import ARCHS, ViT
-from .api import TimmMixin, check_format
+from .api import TimmMixin, check_format, record_input_size
 from .registration import register
 
 
@@ -17,9 +19,10 @@ class SSViTClassifier(TimmMixin, ViT):
     Args:
         arch: See :class:`~ss_backbones.networks.ViT`.
         settings: See :class:`~ss_backbones.networks.ViT`.
-        img_size: Side, or height and width, of the images that the position table is made for, in pixels. Images of
-            other sizes get the table resized.
+        img_size: Side, or height and width, of the images that the position table is made for, in pixels.
+        dynamic_img_size: Resize the table for images of other sizes; False refuses them.
         num_classes: Classes of the head; 0 for none.
+        global_pool: 'token', or '' for all tokens as they are, without a head.
         in_chans: Channels of the image.
         drop_rate: Dropout probability before the head.
         proj_drop_rate: Dropout probability of the tokens and in the blocks.
@@ -38,7 +41,9 @@ class SSViTClassifier(TimmMixin, ViT):
         arch: str = 'tiny',
         settings: Settings = 'specific',
         img_size: int | Sequence[int] = 224,
+        dynamic_img_size: bool = True,
         num_classes: int = 1000,
+        global_pool: str = 'token',
         in_chans: int = 3,
         drop_rate: float = 0.0,
         proj_drop_rate: float = 0.0,
@@ -54,21 +59,64 @@ class SSViTClassifier(TimmMixin, ViT):
             attn_drop_rate=attn_drop_rate,
             drop_path_rate=drop_path_rate,
         )
+        check_flag('dynamic_img_size', dynamic_img_size)
+        self.dynamic_img_size = dynamic_img_size
+        self.patch_embed.strict_img_size = not dynamic_img_size  # timm's tools read it there; it does nothing else
+        self.in_chans = in_chans
         self.num_features = self.head_hidden_size = self.arch.embed_dim
         self.head_drop = nn.Dropout(drop_rate)
-        self.reset_classifier(num_classes)
+        self.reset_classifier(num_classes, global_pool)
         self.feature_info = [
             dict(num_chs=self.arch.embed_dim, reduction=self.arch.patch_size, module=f'blocks.{i}')
             for i in range(self.arch.depth)
         ]
+
+    def set_input_size(
+        self, img_size: int | Sequence[int] | None = None, patch_size: int | Sequence[int] | None = None
+    ) -> None:
+        """Make the position table one for images of another size; an optimiser must be built after this.
+
+        Args:
+            img_size: Side, or height and width, in pixels; None for no change.
+            patch_size: The model's own, or None.
+
+        Raises:
+            ValueError: ``img_size`` is no size, or ``patch_size`` another than the model's.
+        """
+        own = self.arch.patch_size
+        if patch_size is not None and to_2tuple(patch_size) != (own, own):
+            raise ValueError(
+                f'patch_size={patch_size!r} is not possible: the weights are for patches of {own} x {own} pixels. '
+                'Leave it out, or train a network with arch=dict(..., patch_size=...).'
+            )
+        if img_size is not None:
+            self.resize_positions(img_size)
+        record_input_size(self, self.img_size)
+
+    def forward_tokens(
+        self, x: Tensor, after: Collection[int] = (), stop: int | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """See :class:`~ss_backbones.networks.ViT`.
+
+        Raises:
+            ValueError: ``x`` is no batch of images, or, without ``dynamic_img_size``, they have another size.
+        """
+        size = tuple(x.shape[-2:])
+        if not self.dynamic_img_size and size != self.img_size:
+            raise ValueError(
+                f'The images have {" x ".join(map(str, size))} pixels, and the model was built with '
+                f'dynamic_img_size=False for {self.img_size[0]} x {self.img_size[1]}. Resize the images, call '
+                f'set_input_size({size}), or build the model with dynamic_img_size=True.'
+            )
+        return super().forward_tokens(x, after, stop)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) to the tokens after the last norm (B, 1 + N, C), class token first."""
         return self.forward_tokens(x)[0]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(B, 1 + N, C) to (B, num_classes), or to (B, C) before the head."""
-        x = self.head_drop(x[:, 0])
+        """(B, 1 + N, C) to (B, num_classes), or to (B, C) before the head; (B, 1 + N, C) for ``global_pool=''``."""
+        x = self.head_drop(x[:, 0] if self.global_pool else x)
         return x if pre_logits else self.head(x)
 
     def forward_intermediates(
@@ -115,6 +163,7 @@ class SSViTClassifier(TimmMixin, ViT):
     ) -> list[int]:
         """Drop the blocks that these indices do not need, and the norm and the head if they are not wanted."""
         taken, last = feature_take_indices(len(self.blocks), indices)
+        self.not_built += tuple(f'blocks.{i}.' for i in range(last + 1, len(self.blocks)))
         self.blocks = self.blocks[: last + 1]
         if prune_norm:
             self.norm = nn.Identity()
