@@ -3,13 +3,30 @@
 mmengine imports ``<scope>.registry`` when a config says ``type='<scope>.X'``, so this module's name is fixed.
 """
 
+from mmengine.registry import DATA_SAMPLERS as ROOT_DATA_SAMPLERS
+from mmengine.registry import DATASETS as ROOT_DATASETS
+from mmengine.registry import FUNCTIONS as ROOT_FUNCTIONS
+from mmengine.registry import HOOKS as ROOT_HOOKS
+from mmengine.registry import LOOPS as ROOT_LOOPS
+from mmengine.registry import METRICS as ROOT_METRICS
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as ROOT_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import Registry
 
-_WHERE = dict(scope='ss_backbones', locations=['ss_backbones.openmmlab'])
-MODELS = Registry('model', parent=ROOT_MODELS, **_WHERE)
-OPTIM_WRAPPER_CONSTRUCTORS = Registry('optimizer wrapper constructor', parent=ROOT_OPTIM_WRAPPER_CONSTRUCTORS, **_WHERE)
+
+def _node(root: Registry, *where: str) -> Registry:
+    """A child of one of mmengine's registries; ``where`` names the modules to import before anything is looked up."""
+    return Registry(root.name, parent=root, scope='ss_backbones', locations=[f'ss_backbones.{name}' for name in where])
+
+
+MODELS = _node(ROOT_MODELS, 'openmmlab', 'classification')
+OPTIM_WRAPPER_CONSTRUCTORS = _node(ROOT_OPTIM_WRAPPER_CONSTRUCTORS, 'openmmlab')
+DATASETS = _node(ROOT_DATASETS, 'classification')
+DATA_SAMPLERS = _node(ROOT_DATA_SAMPLERS, 'classification')
+FUNCTIONS = _node(ROOT_FUNCTIONS, 'classification')
+METRICS = _node(ROOT_METRICS, 'classification')
+HOOKS = _node(ROOT_HOOKS, 'classification')
+LOOPS = _node(ROOT_LOOPS, 'classification')
 
 
 def register_backbone(cls: type) -> type:

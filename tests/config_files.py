@@ -1,5 +1,6 @@
 """What the tests of the configs share: where they are, how to read them, and tiny data for their pipelines."""
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -9,13 +10,15 @@ from mmengine.registry import DATASETS, init_default_scope
 from tiny_data import write_coco, write_segmentation
 
 ROOT = Path(__file__).resolve().parents[1] / 'configs'
-CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
+_ALL = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
+CLASSIFIERS = [name for name in _ALL if name.startswith('imagenet/')]
+CONFIGS = [name for name in _ALL if name not in CLASSIFIERS]  # of mmdet and mmseg
 TWINS = {'ss-pvtv2': 'pvtv2', 'ss-vit': 'deit'}  # in a file's name: the family, and its plain twin
 
 
 def twin_of(name: str) -> str:
-    family = next(family for family in TWINS if f'_{family}-' in name)
-    return name.replace(f'_{family}-', f'_{TWINS[family]}-')
+    family = next(family for family in TWINS if re.search(f'[_/]{family}-', name))
+    return re.sub(f'([_/]){family}-', rf'\1{TWINS[family]}-', name)
 
 
 def configs_in(*folders: str) -> list[str]:

@@ -49,6 +49,8 @@ def test_complexity_of_models_and_configs(call) -> None:
     assert '0.566 GMACs, 3.667 M' in call('complexity', 'ss_pvt_v2_b0', '--settings', 'uniform')[1]
     by_name = call('complexity', 'ss_pvt_v2_b0', '--shape', 64, 96)[1]
     by_config = call('complexity', DEMO_CONFIG, '--shape', 64, 96)[1]
+    classifier = ROOT / 'configs/imagenet/pvtv2-b0_8xb128_in1k.py'
+    assert '224 x 224: 0.566 GMACs, 3.667 M' in call('complexity', classifier)[1]
     # The classifier's head makes the difference: 256 x 1000 weights and 1000 biases.
     gmacs = [said.split(': ')[-1].split(' GMACs')[0] for said in (by_name, by_config)]
     assert float(gmacs[0]) == pytest.approx(float(gmacs[1]), abs=0.0011) and float(gmacs[0]) < 0.422 / 4
@@ -197,7 +199,7 @@ def test_picture_refuses(call, shapes: tuple[Path, Path], tmp_path: Path) -> Non
     config, checkpoint = shapes
     (tmp_path / 'cut.pth').write_bytes(checkpoint.read_bytes()[:5000])
     for arguments, text in (
-        ((tmp_path / 'no.py', checkpoint, 'a.png'), 'There is no config file'),
+        ((tmp_path / 'no.py', checkpoint, 'a.png'), 'there is no config file'),
         ((config, tmp_path / 'no.pth', 'a.png'), 'no.pth does not exist'),
         ((config, tmp_path, 'a.png'), 'is a directory'),
         ((config, tmp_path / 'cut.pth', 'a.png'), 'cut.pth cannot be read as a checkpoint'),

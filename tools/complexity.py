@@ -51,6 +51,9 @@ def _from_config(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
     from mmengine.registry import MODELS, init_default_scope
 
     config = Config.fromfile(arguments.model)
+    if 'name' in config.model.backbone:  # of a classifier
+        options = dict(config.model.backbone)
+        return timm.create_model(options.pop('name'), **options)
     init_default_scope(config.get('default_scope', 'mmengine'))
     return MODELS.build(config.model.backbone)
 

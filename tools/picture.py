@@ -30,10 +30,12 @@ from mmengine.dataset import BaseDataset
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
+from mmengine.utils import import_modules_from_strings
 from PIL import Image
 from torch import nn
 
 from ss_backbones.checkpoint_files import CheckpointError, read_checkpoint
+from ss_backbones.openmmlab.command_line import UsageError, read_config
 
 PAINTERS = {'mmdet': 'picture_mmdet', 'mmseg': 'picture_mmseg'}  # by default_scope; only the one needed is imported
 PANEL_SIDE = 240  # pixels of a panel's longer side, which mmdet's fixed size of text suits
@@ -42,17 +44,11 @@ TITLE = 24  # pixels for a line of words, above the panels or below
 COLOURS = 256  # of the picture's own palette, which makes the file a third as large
 
 
-class UsageError(Exception):
-    """What the user gave cannot be drawn; the text says what to do instead."""
-
-
-def read_config(path: Path) -> Config:
-    if not path.is_file():
-        raise UsageError(f'There is no config file {path}.')
-    try:
-        cfg = Config.fromfile(path)
-    except ModuleNotFoundError as error:
-        raise UsageError(f'{path} needs a package that is missing: {error}. Install it as the README says.') from error
+def read_own_config(path: Path) -> Config:
+    """A config of mmdet or mmseg, with what it wants imported."""
+    cfg = read_config(str(path), {})
+    if cfg.get('custom_imports'):
+        import_modules_from_strings(**cfg.custom_imports)
     scope = cfg.get('default_scope')
     if scope not in PAINTERS:
         raise UsageError(
@@ -127,7 +123,7 @@ def make_picture(config: Path, checkpoint: Path, out: Path, num: int, score_thr:
         raise UsageError(f'--num is a number of images, at least 1, not {num}.')
     if out.suffix.lower() != '.png':
         raise UsageError(f'The picture is a PNG; {out} does not end in .png.')
-    cfg = read_config(config)
+    cfg = read_own_config(config)
     read_checkpoint(str(checkpoint))  # for its words about a damaged one
     init_default_scope(cfg.default_scope)
     dataset: BaseDataset = DATASETS.build(cfg.test_dataloader.dataset)

@@ -10,13 +10,12 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..checkpoint_files import CheckpointError
-from ..checkpoints import load_weights
 from ..fitting import fit_positions
 from ..layouts import to_own_keys
 from ..networks.arguments import check_flag
+from .pretrained import is_pretrained, load_pretrained
 
 InitCfg = Mapping[str, object] | Sequence[Mapping[str, object]] | None
-_PRETRAINED_KEYS = ('checkpoint', 'prefix', 'use_ema', 'partial')
 
 
 class BackboneMixin:
@@ -94,49 +93,24 @@ class BackboneMixin:
             return
         given = self.init_cfg
         cfgs = _as_list(given)
-        pretrained = [cfg for cfg in cfgs if _is_pretrained(cfg)]
-        self.init_cfg = [cfg for cfg in cfgs if not _is_pretrained(cfg)] or None
+        pretrained = [cfg for cfg in cfgs if is_pretrained(cfg)]
+        self.init_cfg = [cfg for cfg in cfgs if not is_pretrained(cfg)] or None
         try:
             super().init_weights()
         finally:
             self.init_cfg = given
         try:
             for cfg in pretrained:
-                self._load_pretrained(cfg)
+                load_pretrained(self, cfg, 'model.backbone.init_cfg')
         except CheckpointError:
             self._is_init = False  # a second call must not pass for done
             raise
-
-    def _load_pretrained(self, cfg: Mapping[str, object]) -> None:
-        name, options = type(self).__name__, {key: value for key, value in cfg.items() if key != 'type'}
-        options.pop('map_location', None)  # weights are read to the CPU and copied where the parameters are
-        unknown = sorted(set(options) - set(_PRETRAINED_KEYS))
-        if unknown:
-            raise CheckpointError(
-                f'{name}: init_cfg has unknown keys {unknown}; known are type, {", ".join(_PRETRAINED_KEYS)}.'
-            )
-        checkpoint = options.pop('checkpoint', None)
-        if not checkpoint:
-            raise CheckpointError(
-                f'{name}: init_cfg asks for pretrained weights, but its checkpoint is {checkpoint!r}. Set it in the '
-                'config or with --cfg-options model.backbone.init_cfg.checkpoint=FILE. To train from random weights on '
-                'purpose, say so with --cfg-options model.backbone.init_cfg=None.'
-            )
-        report = load_weights(self, checkpoint, **options)
-        whole = report.share == 1
-        print_log(f'{name}: {report}', logger='current', level=logging.INFO if whole else logging.WARNING)
 
 
 def _as_list(init_cfg: InitCfg) -> list[Mapping[str, object]]:
     if not init_cfg:
         return []
     return [init_cfg] if isinstance(init_cfg, Mapping | str) else list(init_cfg)
-
-
-def _is_pretrained(cfg: Mapping[str, object]) -> bool:
-    kind = cfg['type']
-    name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
-    return name.rsplit('.', 1)[-1] in ('Pretrained', 'PretrainedInit')  # a scope such as mmengine. may stand before it
 
 
 def _make_ours(module: nn.Module, state_dict: dict[str, torch.Tensor], prefix: str, *_: object) -> None:

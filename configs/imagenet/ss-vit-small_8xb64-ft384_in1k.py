@@ -1,0 +1,6 @@
+_base_ = './ss-vit-tiny_8xb64-ft384_in1k.py'
+
+# The classifier to start from: epoch_300.pth of the 224 config, or --cfg-options model.init_cfg.checkpoint=FILE.
+checkpoint = ''
+
+model = dict(backbone=dict(name='ss_vit_small_patch16_224'), init_cfg=dict(checkpoint=checkpoint))

@@ -1,0 +1,50 @@
+"""Evaluates a classifier's checkpoint; the logic of tools/evaluate.py."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+
+from ..checkpoints import load_weights
+from ..openmmlab.command_line import UsageError
+from .folders import find_split
+from .launch import make_parser, run
+from .pretrain import build_runner
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Evaluate as the command line says, and print the accuracies.
+
+    Raises:
+        SystemExit: With code 2 after a message on stderr.
+    """
+    parser = make_parser('Evaluate a checkpoint of an image classifier.')
+    parser.add_argument('checkpoint', metavar='CHECKPOINT', help='of any layout that ss_backbones reads')
+    parser.add_argument('--split', metavar='NAME', help='which part of the data (default: the config says, val)')
+    parser.add_argument('--raw', action='store_true', help='the raw weights, where the checkpoint has an average too')
+    run(parser, _evaluate, 'evaluate', argv)
+
+
+def _evaluate(arguments: Namespace, config: Config) -> None:
+    loader = config.get('test_dataloader')
+    if not loader:
+        raise UsageError(f'{arguments.config} has no test_dataloader, which says what is evaluated.')
+    if arguments.split:
+        loader.dataset.split = arguments.split
+    if not loader.dataset.get('name'):
+        find_split(loader.dataset.data_root, loader.dataset.split)
+    nothing = ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr')
+    config.update(dict.fromkeys((*nothing, 'val_dataloader', 'val_cfg', 'val_evaluator')))
+    config.custom_hooks = [dict(type='ss_backbones.ClassesHook')]
+    config.model.init_cfg = None
+    runner = build_runner(config)
+    network = getattr(runner.model, 'module', runner.model).backbone
+    report = load_weights(network, arguments.checkpoint, use_ema=not arguments.raw)
+    odd = [key for key in report.missing + report.wrong_shape if key.startswith('head.')]
+    if odd:
+        raise UsageError(f'{arguments.checkpoint} has no head for these classes ({", ".join(odd)}), so it sees none.')
+    runner.logger.info(str(report))
+    metrics = runner.test()
+    if is_main_process():
+        print('  '.join(f'{name} {value:.3f}' for name, value in metrics.items()))

@@ -1,0 +1,19 @@
+"""Hooks of mmengine's Runner for the training of classifiers."""
+
+from .averaging import AveragedWeightsHook
+from .classes import ClassesHook
+from .missed_validation import MissedValidationHook
+from .preemption import PreemptionHook
+from .progress import ProgressHook
+from .randomness import RandomnessHook
+from .summary import SummaryHook
+
+__all__ = [
+    'AveragedWeightsHook',
+    'ClassesHook',
+    'MissedValidationHook',
+    'PreemptionHook',
+    'ProgressHook',
+    'RandomnessHook',
+    'SummaryHook',
+]

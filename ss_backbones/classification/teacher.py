@@ -1,0 +1,67 @@
+"""A trained timm model that a student learns from."""
+
+from collections.abc import Mapping
+
+import timm
+import torch
+from torch import Tensor
+
+from ..checkpoint_files import reason
+
+
+class Teacher:
+    """Gives the classes that a trained timm model sees in the student's images.
+
+    It is no module, so that it is neither trained nor saved, nor copied for averages of the weights.
+
+    Args:
+        model: Arguments of ``timm.create_model`` with the model's name as ``name``; ``checkpoint_path`` or
+            ``pretrained=True`` say where its weights come from.
+        num_classes: The student's classes.
+        mean: Mean of the student's images, by channel, in [0, 255].
+        std: Their standard deviation.
+
+    Raises:
+        ValueError: timm has no such model, no weights are asked for, or it has another number of classes.
+
+    Source: hard-label distillation, DeiT (arXiv 2012.12877, section 4), with the class token alone.
+    """
+
+    def __init__(self, model: Mapping[str, object], num_classes: int, mean: Tensor, std: Tensor) -> None:
+        options = dict(model)
+        name = options.pop('name', None)
+        if not isinstance(name, str) or not timm.is_model(name):
+            raise ValueError(f'teacher: name={name!r} is no timm model.')
+        if not options.get('pretrained') and not options.get('checkpoint_path'):
+            raise ValueError(
+                f'teacher: {name} would teach with random weights. Give teacher.checkpoint_path=FILE, or '
+                'teacher.pretrained=True to download them.'
+            )
+        try:
+            model = timm.create_model(name, **options)
+        except (OSError, RuntimeError) as error:  # no internet, no file, or other weights than the model's
+            source = options.get('checkpoint_path') or 'the internet'
+            raise ValueError(
+                f'teacher: {name} cannot be had with weights from {source}: {reason(error)}. Give a file of it: '
+                'teacher.pretrained=False teacher.checkpoint_path=FILE'
+            ) from error
+        self.model = model.eval().requires_grad_(False)
+        if self.model.num_classes != num_classes:
+            raise ValueError(
+                f'teacher: {name} knows {self.model.num_classes} classes, the student has {num_classes}. Take a '
+                'teacher of the same classes, or give teacher.num_classes with weights for them.'
+            )
+        about = self.model.pretrained_cfg
+        theirs = [255 * torch.tensor(about[key]).view(-1, 1, 1) for key in ('mean', 'std')]
+        # from the student's normalisation to the teacher's
+        self.scale = std / theirs[1]
+        self.shift = (mean - theirs[0]) / theirs[1]
+
+    def __deepcopy__(self, memo: dict) -> 'Teacher':
+        return self
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> Tensor:
+        """The classes (B,) of normalised images (B, 3, H, W)."""
+        self.model.to(x.device)
+        return self.model(x * self.scale.to(x) + self.shift.to(x)).argmax(1)

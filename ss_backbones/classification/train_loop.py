@@ -1,0 +1,61 @@
+"""An epoch-based training loop that can go on in the middle of an epoch."""
+
+import logging
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from mmengine.logging import print_log
+from mmengine.runner import EpochBasedTrainLoop
+from torch import nn
+
+from ..registry import LOOPS
+
+_LENGTH = 'epoch_length'  # in batches; checkpoints hold it, so that a change of it is seen
+
+
+@LOOPS.register_module()
+class EpochLoop(EpochBasedTrainLoop):
+    """mmengine's epoch-based loop, which would begin anew an epoch that a checkpoint was written in the middle of.
+
+    The batches of that epoch that were trained on are left out: without being read, where the sampler can skip
+    (:class:`EpochSampler`), or by reading on. Gradients are not accumulated over an epoch's end, where a checkpoint is
+    written, which does not hold them: the last update of an epoch has those of fewer batches where it must.
+    """
+
+    def run(self) -> nn.Module:
+        """Train; whether a checkpoint fits is seen first, as hooks count iterations from the start."""
+        self._check_position()
+        return super().run()
+
+    def run_epoch(self) -> None:
+        """Train for what is left of the epoch."""
+        length = len(self.dataloader)
+        done = self._iter - self._epoch * length
+        self.runner.message_hub.update_info(_LENGTH, length)
+        self.runner.optim_wrapper.initialize_count_status(self.runner.model, done, length)
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        for index, batch in enumerate(self._batches_after(done), start=done):
+            self.run_iter(index, batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def _check_position(self) -> None:
+        length = len(self.dataloader)
+        if 0 <= self._iter - self._epoch * length <= length == self.runner.message_hub.get_info(_LENGTH, length):
+            return
+        print_log(
+            f'The checkpoint stands at iteration {self._iter}, epoch {self._epoch}; an epoch has {length} iterations '
+            'now, and had not then: the batch size, the number of processes or the data have changed. The epoch begins '
+            'anew, and iterations are counted as if all epochs had been like this one.',
+            logger='current',
+            level=logging.WARNING,
+        )
+        self._iter = self._epoch * length
+
+    def _batches_after(self, done: int) -> Iterator[Any]:
+        if not hasattr(self.dataloader.sampler, 'start'):
+            return islice(self.dataloader, done, None)
+        self.dataloader.sampler.start = done * self.dataloader.batch_size
+        return iter(self.dataloader)

@@ -1,0 +1,53 @@
+"""What the command lines of the tools share: reading a config, and words for what cannot be."""
+
+import argparse
+import os.path as osp
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from mmengine.config import Config
+
+CONFIG_SUFFIXES = ('.py', '.yml', '.yaml', '.json')
+BAD_OPTIONS = (ValueError, AssertionError)  # what mmengine's DictAction raises for a malformed --cfg-options
+
+
+class UsageError(Exception):
+    """The command line cannot work; the text says what was given, what was expected and what to do."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises where argparse would exit, so that there is one way out for all that is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f'{message}.\nExpected: {self.format_usage().removeprefix("usage: ").strip()}')
+
+
+def explain_options(error: Exception) -> UsageError:
+    """The words for a malformed --cfg-options."""
+    return UsageError(f'--cfg-options takes KEY=VALUE pairs without spaces in them: {error}')
+
+
+def read_config(path: str, options: Mapping[str, Any]) -> Config:
+    """A config with the options of --cfg-options, without importing what it wants imported.
+
+    Raises:
+        UsageError: There is no such file, it is no config or a broken one, or the options do not fit it.
+    """
+    if not osp.exists(path):
+        raise UsageError(f'there is no config file {path}. Configs are found in the folder configs/.')
+    if osp.isdir(path) or not path.endswith(CONFIG_SUFFIXES):
+        raise UsageError(f'{path} is not a config, expected a Python file such as those in the folder configs/.')
+    try:
+        config = Config.fromfile(path, import_custom_modules=False)
+    except ModuleNotFoundError as error:  # a base such as mmdet::... without mmdet
+        raise UsageError(
+            f'{path} needs a package that is missing: {error}. Install it as the README says, most simply with: '
+            'make setup'
+        ) from error
+    except Exception as error:  # a config is a program: it may fail in any way, and the user has to know where
+        raise UsageError(f'{path} cannot be read as a config: {type(error).__name__}: {error}') from error
+    try:
+        config.merge_from_dict(dict(options))
+    except (KeyError, TypeError) as error:
+        raise UsageError(f'--cfg-options does not fit {path}: {error.args[0]}') from error
+    return config

@@ -1,0 +1,131 @@
+"""The classifiers' configs: which there are, what their recipe is, and a training step of each."""
+
+import math
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+pytest.importorskip('mmengine')
+
+from config_files import CLASSIFIERS, ROOT, read, twin_of  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from mmengine.registry import MODELS  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+from table import PVT_V2, VIT  # noqa: E402
+from tiny_images import write_classes  # noqa: E402
+
+from ss_backbones.classification.recipe import fit_schedule, scale_learning_rate  # noqa: E402
+
+SS = [name for name in CLASSIFIERS if '/ss-' in name]
+FINE = [name for name in SS if 'ft384' in name]
+EXTRA = ['imagenet/ss-pvtv2-b0_8xb128-distill_in1k.py', 'imagenet/ss-pvtv2-b0_8xb128-ema_in1k.py']
+
+
+def test_the_folder_holds_every_model_and_its_twin() -> None:
+    names = [f'ss-pvtv2-{row.arch.replace("_", "-")}_8xb128_in1k' for row in PVT_V2]
+    names += [f'ss-vit-{row.arch}_8xb{rest}_in1k' for row in VIT for rest in ('128', '64-ft384')]
+    expected = [f'imagenet/{name}.py' for name in names]
+    assert sorted(SS) == sorted(expected + EXTRA)
+    assert sorted(CLASSIFIERS) == sorted([*SS, *(twin_of(name) for name in expected)])
+
+
+@pytest.mark.parametrize('name', [name for name in SS if name not in EXTRA])
+def test_a_twin_differs_in_its_settings_alone(name: str) -> None:
+    ours, twin = read(name).to_dict(), read(twin_of(name)).to_dict()
+    assert twin['model']['backbone'].pop('settings') == 'uniform'
+    assert ours == twin
+    plain = MODELS.build({**read(twin_of(name)).model, 'init_cfg': None}).backbone
+    row = next(
+        row for row in (*PVT_V2, *VIT) if name.split('/ss-')[1].split('_8x')[0].endswith(row.arch.replace('_', '-'))
+    )
+    theirs = timm.create_model(row.plain, **(dict(img_size=384) if 'ft384' in name else {}))
+    assert sum(p.numel() for p in plain.parameters()) == sum(p.numel() for p in theirs.parameters())
+
+
+@pytest.mark.parametrize('name', [name for name in SS if name not in FINE])
+def test_the_recipe_of_deit(name: str) -> None:
+    config = read(name).copy()
+    assert config.train_dataloader.batch_size == 128
+    scale_learning_rate(config, world_size=8)
+    fit_schedule(config)
+    optimizer = config.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-3, 0.05)
+    assert config.train_cfg.max_epochs == 300
+    warm_up, cosine = config.param_scheduler
+    assert (warm_up.type, warm_up.begin, warm_up.end, warm_up.start_factor * optimizer.lr) == ('LinearLR', 0, 5, 1e-6)
+    assert (cosine.type, cosine.begin, cosine.end, cosine.eta_min) == ('CosineAnnealingLR', 5, 300, 1e-5)
+    assert warm_up.convert_to_iter_based and cosine.convert_to_iter_based
+    assert config.model.mixup == dict(mixup_alpha=0.8, cutmix_alpha=1.0)
+    assert config.model.label_smoothing == 0.1
+    assert config.model.random_erasing == dict(probability=0.25, mode='pixel')
+    assert config.train_dataloader.sampler.repeats == 3
+    transform = dict(auto_augment='rand-m9-mstd0.5-inc1', color_jitter=0.4, interpolation='bicubic')
+    assert config.train_dataloader.dataset.transform == dict(input_size=224, **transform)
+    test = dict(input_size=224, crop_pct=0.9, interpolation='bicubic')
+    assert config.val_dataloader.dataset.transform == config.test_dataloader.dataset.transform == test
+    # of PVTv2's own recipe; DeiT has 0.1 and no clipping
+    large = name.split('/')[1].startswith(('ss-pvtv2-b3', 'ss-pvtv2-b4', 'ss-pvtv2-b5'))
+    assert config.model.backbone.drop_path_rate == (0.3 if large else 0.1)
+    assert config.optim_wrapper.get('clip_grad') == (dict(max_norm=1.0) if large else None)
+
+
+@pytest.mark.parametrize('name', FINE)
+def test_the_recipe_of_fine_tuning(name: str) -> None:
+    config = read(name).copy()
+    scale_learning_rate(config, world_size=8)
+    fit_schedule(config)
+    optimizer = config.optim_wrapper.optimizer
+    assert (optimizer.lr, optimizer.weight_decay, config.train_cfg.max_epochs) == (5e-6, 1e-8, 30)
+    warm_up, rest = config.param_scheduler
+    assert (warm_up.end, warm_up.start_factor * optimizer.lr) == (5, pytest.approx(1e-6))
+    assert (rest.eta_min_ratio, rest.end) == (1.0, 30)
+    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+        assert loader.dataset.transform.input_size == 384
+    assert config.model.init_cfg == dict(type='Pretrained', checkpoint='')
+    assert MODELS.build({**config.model, 'init_cfg': None}).backbone.grid == (24, 24)
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_classes(tmp_path_factory.mktemp('classes'), classes=2, train=2)
+
+
+@pytest.mark.parametrize('name', CLASSIFIERS)
+def test_one_step(name: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Config, 'pretty_text', '')  # formatting the config for the log takes longer than the step
+    config = Config.fromfile(ROOT / name)
+    config.update(val_dataloader=None, val_cfg=None, val_evaluator=None)
+    config.update(test_dataloader=None, test_cfg=None, test_evaluator=None)
+    config.update(work_dir=str(tmp_path), experiment_name=tmp_path.name, log_level='ERROR')
+    config.model.backbone.num_classes = 2
+    config.model.init_cfg = None
+    if config.model.get('teacher'):
+        torch.save(timm.create_model('resnet18', num_classes=2).state_dict(), tmp_path / 'teacher.pth')
+        config.model.teacher = dict(name='resnet18', num_classes=2, checkpoint_path=str(tmp_path / 'teacher.pth'))
+    config.train_dataloader.update(batch_size=2, num_workers=0)
+    config.train_dataloader.dataset.data_root = str(images)
+    config.train_dataloader.dataset.transform.input_size = 32
+    config.train_dataloader.sampler.repeats = 1
+    config.train_cfg.max_epochs = 1
+    config.param_scheduler = None
+    config.default_hooks.checkpoint = None
+    config.custom_hooks = [hook for hook in config.custom_hooks if not hook.type.endswith('PreemptionHook')]
+    config.visualizer.vis_backends = []
+    runner = Runner.from_cfg(config)
+    gradients = {}
+    for key, parameter in runner.model.named_parameters():
+        parameter.register_post_accumulate_grad_hook(
+            lambda of, key=key: gradients.update({key: bool(torch.isfinite(of.grad).all())})
+        )
+    runner.train()
+    assert runner.iter == 2 and math.isfinite(runner.message_hub.get_scalar('train/loss').current())
+    assert gradients.keys() == {key for key, _ in runner.model.named_parameters()} and all(gradients.values())
+
+
+def test_every_config_names_its_model() -> None:
+    for row in PVT_V2:
+        assert read(f'imagenet/ss-pvtv2-{row.arch.replace("_", "-")}_8xb128_in1k.py').model.backbone.name == row.name
+    for row in VIT:
+        assert read(f'imagenet/ss-vit-{row.arch}_8xb128_in1k.py').model.backbone.name == row.name
