@@ -77,7 +77,7 @@ def batches(data: object, **options: object) -> list[dict]:
         num_workers=0,
         sampler=None,
         collate_fn=dict(type='ss_backbones.collate_images'),
-        worker_init_fn=dict(type='ss_backbones.keep_worker_seeds'),
+        worker_init_fn=dict(type='ss_backbones.start_worker'),
     )
     return list(Runner.build_dataloader({**loader, **options}, seed=0))
 

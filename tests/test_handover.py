@@ -66,6 +66,12 @@ def test_unreadable_config(capsys: pytest.CaptureFixture, tmp_path: Path, text: 
     assert 'cannot be read as a config' in refuse(capsys, 'train', write(tmp_path / 'a.py', text))
 
 
+def test_a_classifiers_config_is_for_other_tools(capsys: pytest.CaptureFixture):
+    config = str(ROOT / 'configs/imagenet/ss-pvtv2-b0_8xb128_in1k.py')
+    for tool, argv in (('train', [config]), ('test', [config, 'epoch_1.pth'])):
+        assert 'take tools/pretrain.py to train it, and tools/evaluate.py to test it' in refuse(capsys, tool, *argv)
+
+
 @pytest.mark.parametrize('text', ['', "default_scope = 'mmpose'"])
 def test_no_known_library(capsys: pytest.CaptureFixture, tmp_path: Path, text: str):
     said = refuse(capsys, 'train', write(tmp_path / 'a.py', text))

@@ -175,6 +175,11 @@ def test_a_finished_run_is_not_overwritten(call: Call, trained: tuple[Path, Path
         ([REAL, '--data-root', 'IMAGES', '--cfg-options', 'train_cfg.max_epochs=3'], 'but the training has 3 epochs'),
         ([REAL, '--data-root', 'IMAGES', '--cfg-options', 'model.backbone.name=pvt9'], "name='pvt9' is no timm model"),
         ([REAL, '--data-root', 'IMAGES', '--cfg-options', 'model.backbone.settings=odd'], 'settings='),
+        ([REAL, '--data-root', 'IMAGES', '--cfg-options', 'optim_wrapper.optimizer.momentum=1'], "argument 'momentum'"),
+        (
+            [REAL, '--data-root', 'IMAGES', '--cfg-options', 'optim_wrapper.paramwise_cfg.layer_decay_rate=2'],
+            'layer_decay_rate=2 must be a number above 0 and up to 1',
+        ),
         (
             [ROOT / 'configs/demo/mask-rcnn_ss-pvtv2-b0_shapes.py'],
             'is no config of a classifier: its model is MaskRCNN',

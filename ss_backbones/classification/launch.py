@@ -80,6 +80,8 @@ def _place_data(config: Config, arguments: Namespace) -> None:
             loader.dataset.data_root = arguments.data_root
         if arguments.dataset is not None:
             loader.dataset.name = arguments.dataset
+        if not torch.cuda.is_available():
+            loader.pin_memory = False  # there is nothing to copy to, and torch would warn in every epoch
         if loader.dataset.get('name', '').startswith(STREAMS):
             loader.sampler = None
             loader.dataset.update(batch_size=loader.batch_size, num_workers=loader.num_workers)

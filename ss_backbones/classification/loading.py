@@ -17,8 +17,8 @@ def collate_images(batch: Sequence[tuple[torch.Tensor, int]]) -> dict[str, torch
 
 
 @FUNCTIONS.register_module()
-def keep_worker_seeds(worker_id: int) -> None:
-    """Leave a worker with the seeds that torch gives it, and let it outlive the signals of :class:`PreemptionHook`.
+def start_worker(worker_id: int) -> None:
+    """What a worker begins with: the seeds that torch gives it, and deafness to the signals of :class:`PreemptionHook`.
 
     mmengine's own start of a worker would give it the same seeds in every epoch. Clusters send their signals to every
     process of a job, and a worker that ends takes the training down before it has written its checkpoint.

@@ -51,11 +51,18 @@ def _train(arguments: Namespace, config: Config) -> None:
 
 
 def build_runner(config: Config) -> Runner:
-    """mmengine's Runner for a config, with words for what its classes refuse."""
+    """mmengine's Runner for a config, with model and optimiser built.
+
+    Raises:
+        UsageError: An argument of theirs is none, or out of its range.
+    """
     try:
-        return Runner.from_cfg(config)
-    except (TypeError, ValueError) as error:  # of the model's arguments; mmengine puts the class's name before them
+        runner = Runner.from_cfg(config)
+        if runner.optim_wrapper is not None:
+            runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    except (TypeError, ValueError) as error:  # mmengine puts the class's name before what it raises
         raise UsageError(f'{config.filename}: {error}') from error
+    return runner
 
 
 def _use_amp(config: Config, name: str) -> None:

@@ -45,7 +45,7 @@ class Teacher:
                 f'teacher: {name} cannot be had with weights from {source}: {reason(error)}. Give a file of it: '
                 'teacher.pretrained=False teacher.checkpoint_path=FILE'
             ) from error
-        self.model = model.eval().requires_grad_(False)
+        self.model = model.eval()
         if self.model.num_classes != num_classes:
             raise ValueError(
                 f'teacher: {name} knows {self.model.num_classes} classes, the student has {num_classes}. Take a '

@@ -18,7 +18,7 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type='ss_backbones.EpochSampler', repeats=3),
     collate_fn=dict(type='ss_backbones.collate_images'),
-    worker_init_fn=dict(type='ss_backbones.keep_worker_seeds'),
+    worker_init_fn=dict(type='ss_backbones.start_worker'),
     dataset=dict(
         type='ss_backbones.build_dataset',
         data_root='data/imagenet',
@@ -39,7 +39,7 @@ val_dataloader = dict(
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='ss_backbones.collate_images'),
-    worker_init_fn=dict(type='ss_backbones.keep_worker_seeds'),
+    worker_init_fn=dict(type='ss_backbones.start_worker'),
     dataset=dict(
         type='ss_backbones.build_dataset',
         data_root='data/imagenet',

@@ -1,0 +1,113 @@
+"""Trainings of a small classifier on a few generated images, for the tests that stop, resume and distribute them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from ss_backbones.classification.pretrain import main
+from ss_backbones.classification.train_loop import EpochLoop
+
+ROOT = Path(__file__).resolve().parents[1]
+BATCHES = 6  # of an epoch
+_RUNS = count()
+
+_CONFIG = """
+_base_ = '{root}/configs/imagenet/ss-pvtv2-b0_8xb128_in1k.py'
+model = dict(backbone=dict(num_classes=3))
+dataset = dict(data_root='{data}', transform=dict(input_size=32))
+for_both = dict(batch_size=8, num_workers=0, pin_memory=False, dataset=dataset)
+train_dataloader = for_both
+val_dataloader = for_both
+train_cfg = dict(max_epochs={epochs})
+auto_scale_lr = dict(base_batch_size=16)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-3, begin=0, end=1, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=1e-5, begin=1, convert_to_iter_based=True),
+]
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(max_keep_ckpts=2))
+visualizer = dict(vis_backends=[])
+log_level = 'WARNING'
+{more}
+"""
+
+
+def write_data(folder: Path) -> Path:
+    """48 images to train with and 13, an odd number, to validate with: noise, with a colour for each of 3 classes."""
+    rng = np.random.default_rng(0)
+    for split, images in (('train', 48), ('val', 13)):
+        for i in range(images):
+            pixels = rng.integers(0, 200, (40, 40, 3), dtype=np.uint8)
+            pixels[..., i % 3] += 55
+            path = folder / split / f'class{i % 3}' / f'{i}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    return folder
+
+
+def write_config(path: Path, data: Path, epochs: int, more: str = '') -> Path:
+    """A config with all augmentation, mixup, erasing and drop path; ``more`` is Python after it."""
+    path.write_text(_CONFIG.format(root=ROOT, data=data, epochs=epochs, more=more))
+    return path
+
+
+def train(config: Path, work_dir: Path, *arguments: str, **options: object) -> None:
+    """tools/pretrain.py in this process; ``options`` are --cfg-options, with __ for a dot."""
+    # mmengine keeps its loggers and message hubs by this name
+    named = {'experiment_name': f'run{next(_RUNS)}', **options}
+    pairs = [f'{key.replace("__", ".")}={value}' for key, value in named.items()]
+    with mock.patch.object(Config, 'pretty_text', ''):  # formatting the config for the log takes longer than an epoch
+        main([str(config), '--work-dir', str(work_dir), *arguments, '--cfg-options', *pairs])
+
+
+@contextmanager
+def before_iteration(number: int, do: Callable[[], None]) -> Iterator[None]:
+    """``do`` before the training step with this number, counted from 0."""
+    run_iter = EpochLoop.run_iter
+
+    def patched(self: EpochLoop, idx: int, batch: object) -> None:
+        if self.iter == number:
+            do()
+        run_iter(self, idx, batch)
+
+    with mock.patch.object(EpochLoop, 'run_iter', patched):
+        yield
+
+
+def load(path: Path) -> dict[str, Any]:
+    return torch.load(path, map_location='cpu', weights_only=False)
+
+
+def log_of(work_dir: Path) -> str:
+    """What the runs in a folder have logged."""
+    return ''.join(path.read_text() for path in sorted(work_dir.glob('*/*.log')))
+
+
+def tensors(value: object, name: str = '') -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors and numbers in nested dicts and lists."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from tensors(item, f'{name}/{key}')
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from tensors(item, f'{name}/{i}')
+    elif isinstance(value, torch.Tensor | float | int):
+        yield name, torch.as_tensor(value)
+
+
+def assert_same(mine: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Weights, averages, optimiser and schedules are the same bit by bit."""
+    for part in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
+        assert (part in mine) == (part in theirs)
+        left, right = dict(tensors(mine.get(part))), dict(tensors(theirs.get(part)))
+        assert left.keys() == right.keys()
+        differing = [name for name in left if not torch.equal(left[name], right[name])]
+        assert not differing, f'{part}: {len(differing)} of {len(left)} differ, such as {differing[0]}'
+    assert len(left) > 0
