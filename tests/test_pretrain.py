@@ -1,10 +1,12 @@
 """tools/pretrain.py and tools/evaluate.py as a user calls them, on a few generated images."""
 
 import json
+import logging
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -13,12 +15,13 @@ import torch
 pytest.importorskip('mmengine')
 
 from mmengine.config import Config  # noqa: E402
-from mmengine.logging import MMLogger  # noqa: E402
+from mmengine.logging import MessageHub, MMLogger  # noqa: E402
 from mmengine.registry import MODELS  # noqa: E402
 from tiny_images import ROOT, write_classes, write_config  # noqa: E402
 
 from ss_backbones import load_weights  # noqa: E402
 from ss_backbones.classification import build_dataset, evaluate, pretrain  # noqa: E402
+from ss_backbones.classification.hooks import SummaryHook  # noqa: E402
 
 REAL = ROOT / 'configs/imagenet/ss-pvtv2-b0_8xb128_in1k.py'
 EMA = "custom_hooks = [*_base_.custom_hooks, dict(type='ss_backbones.AveragedWeightsHook', momentum=0.1)]\n"
@@ -97,6 +100,24 @@ def own_accuracy(network: torch.nn.Module, images: Path) -> float:
     with torch.no_grad():
         right = [network(((x.float() - mean) / std)[None]).argmax().item() == target for x, target in data]
     return 100 * sum(right) / len(right)
+
+
+def test_the_best_may_be_that_of_the_raw_weights(call: Call, images: Path, tmp_path: Path) -> None:
+    best = "default_hooks = dict(checkpoint=dict(save_best='raw_accuracy/top1'))\n"
+    code, _ = call(pretrain, write_config(tmp_path / 'tiny.py', EMA + best), '--data-root', images)
+    assert code == 0 and len(list(tmp_path.rglob('best_raw_accuracy_top1_epoch_*.pth'))) == 1
+
+
+def test_the_summary_names_the_best_epoch(caplog: pytest.LogCaptureFixture) -> None:
+    hub = MessageHub('summary')
+    runner = SimpleNamespace(message_hub=hub, logger=logging.getLogger('summary'), iter=0, epoch=0)
+    hook = SummaryHook()
+    hook.before_train(runner)
+    for runner.epoch, top in ((1, 40.0), (2, 60.0), (3, 50.0)):
+        hook.after_val_epoch(runner, {'accuracy/top1': top})
+    with caplog.at_level(logging.INFO, logger='summary'):
+        hook.after_train(runner)
+    assert 'Trained to epoch 3' in caplog.text and 'Best: top-1 60.00 at epoch 2; last: 50.00 at 3.' in caplog.text
 
 
 def test_both_weights_are_validated_and_evaluated(call: Call, trained: tuple[Path, Path], images: Path) -> None:

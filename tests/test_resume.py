@@ -17,16 +17,15 @@ pytest.importorskip('mmengine')
 
 import torch  # noqa: E402
 from mmengine.config import Config  # noqa: E402
+from tiny_images import ROOT  # noqa: E402
 from tiny_training import (  # noqa: E402
     BATCHES,
-    ROOT,
     assert_same,
     before_iteration,
     load,
     log_of,
     train,
-    write_config,
-    write_data,
+    write_training,
 )
 
 from ss_backbones.checkpoint_files import CheckpointError  # noqa: E402
@@ -76,7 +75,7 @@ def _signals() -> Iterator[None]:
 @pytest.fixture(scope='module')
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp('resume')
-    return write_config(folder / 'tiny.py', write_data(folder / 'data'), EPOCHS, AVERAGED)
+    return write_training(folder, EPOCHS, AVERAGED)
 
 
 @pytest.fixture(scope='module')
@@ -240,7 +239,7 @@ def test_best_checkpoint_after_a_stop_in_validation(config: Path, tmp_path: Path
         return {'top1': value}
 
     monkeypatch.setattr(Accuracy, 'compute_metrics', compute_metrics)
-    plain = write_config(tmp_path / 'plain.py', config.parent / 'data', EPOCHS)
+    plain = write_training(tmp_path, EPOCHS)
     work_dir = tmp_path / 'run'
     with pytest.raises(Crash):
         train(plain, work_dir)

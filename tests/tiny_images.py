@@ -22,14 +22,15 @@ def write_classes(folder: Path, classes: int = 3, train: int = 8, val: int = 5, 
     return folder
 
 
-def write_config(path: Path, more: str = '', classes: int = 3, epochs: int = 2) -> Path:
-    """Writes a child of the real SS-PVTv2-B0 config for images of 32 pixels; ``more`` goes to its end."""
+def write_config(path: Path, more: str = '', epochs: int = 2, data: str | Path = 'data/imagenet') -> Path:
+    """Writes a child of the real SS-PVTv2-B0 config for 3 classes of images of 32 pixels; ``more`` goes to its end."""
     path.write_text(
         f"""
 _base_ = '{ROOT}/configs/imagenet/ss-pvtv2-b0_8xb128_in1k.py'
-model = dict(backbone=dict(num_classes={classes}))
-train_dataloader = dict(batch_size=8, num_workers=0, dataset=dict(transform=dict(input_size=32)))
-val_dataloader = dict(batch_size=8, num_workers=0, dataset=dict(transform=dict(input_size=32)))
+model = dict(backbone=dict(num_classes=3))
+dataset = dict(data_root='{data}', transform=dict(input_size=32))
+train_dataloader = dict(batch_size=8, num_workers=0, dataset=dataset)
+val_dataloader = dict(batch_size=8, num_workers=0, dataset=dataset)
 test_dataloader = val_dataloader
 train_cfg = dict(max_epochs={epochs})
 param_scheduler = [

@@ -7,55 +7,31 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import numpy as np
 import torch
 from mmengine.config import Config
-from PIL import Image
+from tiny_images import write_classes, write_config
 
 from ss_backbones.classification.pretrain import main
 from ss_backbones.classification.train_loop import EpochLoop
 
-ROOT = Path(__file__).resolve().parents[1]
 BATCHES = 6  # of an epoch
 _RUNS = count()
 
-_CONFIG = """
-_base_ = '{root}/configs/imagenet/ss-pvtv2-b0_8xb128_in1k.py'
-model = dict(backbone=dict(num_classes=3))
-dataset = dict(data_root='{data}', transform=dict(input_size=32))
-for_both = dict(batch_size=8, num_workers=0, pin_memory=False, dataset=dataset)
-train_dataloader = for_both
-val_dataloader = for_both
-train_cfg = dict(max_epochs={epochs})
+_MORE = """
 auto_scale_lr = dict(base_batch_size=16)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, begin=0, end=1, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', eta_min=1e-5, begin=1, convert_to_iter_based=True),
-]
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(max_keep_ckpts=2))
 visualizer = dict(vis_backends=[])
 log_level = 'WARNING'
-{more}
 """
 
 
-def write_data(folder: Path) -> Path:
-    """48 images to train with and 13, an odd number, to validate with: noise, with a colour for each of 3 classes."""
-    rng = np.random.default_rng(0)
-    for split, images in (('train', 48), ('val', 13)):
-        for i in range(images):
-            pixels = rng.integers(0, 200, (40, 40, 3), dtype=np.uint8)
-            pixels[..., i % 3] += 55
-            path = folder / split / f'class{i % 3}' / f'{i}.png'
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path)
-    return folder
+def write_training(folder: Path, epochs: int, more: str = '') -> Path:
+    """A config with all augmentation, and beside it 48 images to train with and 15, an odd number, to validate with.
 
-
-def write_config(path: Path, data: Path, epochs: int, more: str = '') -> Path:
-    """A config with all augmentation, mixup, erasing and drop path; ``more`` is Python after it."""
-    path.write_text(_CONFIG.format(root=ROOT, data=data, epochs=epochs, more=more))
-    return path
+    ``more`` is Python at the config's end.
+    """
+    data = write_classes(folder / 'data', train=16, val=5)
+    return write_config(folder / 'tiny.py', _MORE + more, epochs, data)
 
 
 def train(config: Path, work_dir: Path, *arguments: str, **options: object) -> None:
