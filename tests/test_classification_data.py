@@ -112,13 +112,27 @@ def test_hugging_face(folder: Path) -> None:
     assert data[6][1] == expected[6][1]
 
 
+def nest(folder: Path) -> None:
+    """Moves the images of a class one folder down, as in Tiny-ImageNet."""
+    inner = folder / 'images'
+    inner.mkdir()
+    for path in folder.glob('*.png'):
+        path.rename(inner / path.name)
+
+
 @pytest.mark.parametrize(
     ('damage', 'text'),
     [
         (lambda f: shutil.rmtree(f), 'is no folder. Give one that holds train/ and val/.*--data-root DIR'),
-        (lambda f: shutil.rmtree(f / 'val'), r'has no folder val/ and no val.tar; there is train/.*--no-validate'),
+        (lambda f: shutil.rmtree(f / 'val'), r'has no folder val/ and no val.tar; there is train/'),
         (lambda f: [p.unlink() for p in (f / 'val/class1').iterdir()], 'the class folders class1 hold no image'),
         (lambda f: [shutil.rmtree(p) for p in (f / 'val').iterdir()], 'has no class folders'),
+        (
+            lambda f: shutil.copy(f / 'val/class0/0.png', f / 'val/odd.png'),
+            r'val/odd\.png lies beside the class',
+        ),
+        (lambda f: shutil.copytree(f / 'val/class0', f / 'val/.cache'), r'val/\.cache holds images and would be taken'),
+        (lambda f: nest(f / 'val/class1'), r'val/class1/images holds images below a class folder.*straight into'),
     ],
 )
 def test_folders_that_are_wrong(folder: Path, damage: object, text: str) -> None:
@@ -127,14 +141,17 @@ def test_folders_that_are_wrong(folder: Path, damage: object, text: str) -> None
         dataset(folder)
 
 
-def test_splits_under_other_names_and_images_below(folder: Path) -> None:
+def test_splits_under_other_names_and_in_capitals(folder: Path) -> None:
     (folder / 'val').rename(folder / 'validation')
     assert find_split(str(folder), 'val') == str(folder / 'validation')
-    deep = folder / 'validation/class1/below'
-    deep.mkdir()
     for path in (folder / 'validation/class1').glob('*.png'):
-        path.rename(deep / path.name.replace('.png', '.PNG'))
+        path.rename(path.with_suffix('.PNG'))
     find_split(str(folder), 'val')
+    (folder / 'validation/.empty').mkdir()
+    (folder / 'validation/readme.txt').write_text('nothing to see')
+    find_split(str(folder), 'val')
+    with pytest.raises(DataError, match='has no folder x/ and no x.tar; there is .* Try another.$'):
+        find_split(str(folder), 'x', 'Try another.')
 
 
 @pytest.mark.parametrize('content', [b'', b'no image', None], ids=['empty', 'text', 'truncated'])
@@ -211,10 +228,10 @@ def test_an_epoch_is_entered_in_its_middle() -> None:
 
 def test_repeated_augmentation() -> None:
     drawn = draws(600, repeats=3)
-    assert len(drawn) == 512  # timm rounds to 256
+    assert len(drawn) == 600
     indices = [d.index for d in drawn]
     assert indices[0] == indices[1] == indices[2] != indices[3]
-    assert len(set(indices)) == 171 and len({d.seed for d in drawn}) == 512
+    assert len(set(indices)) == 200 and len({d.seed for d in drawn}) == 600
     with pytest.raises(ValueError, match='repeats=0 must be a whole number'):
         EpochSampler(range(5), seed=0, repeats=0)
 

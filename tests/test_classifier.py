@@ -126,6 +126,7 @@ def test_a_teacher_gets_images_in_its_own_normalisation(teacher: dict[str, objec
         (dict(backbone=dict()), 'name=None is no timm model'),
         (dict(label_smoothing=1.5), 'label_smoothing=1.5'),
         (dict(teacher=dict(name='resnet18')), 'resnet18 would teach with random weights'),
+        (dict(init_cfg=dict(type='Kaiming')), 'init_cfg=.*Kaiming.* must be dict'),
         (dict(teacher=dict(name='nothing')), "teacher: name='nothing' is no timm model"),
     ],
 )
@@ -140,10 +141,10 @@ def test_a_teacher_of_other_classes_is_refused(teacher: dict[str, object]) -> No
 
 
 def test_a_teacher_without_its_weights_is_refused(tmp_path: Path) -> None:
-    torch.save(timm.create_model('resnet34', num_classes=4).state_dict(), tmp_path / 'other.pth')
+    torch.save(timm.create_model('resnet18', num_classes=9).state_dict(), tmp_path / 'other.pth')
     for file in ('nothing.pth', 'other.pth'):
-        teacher = dict(name='resnet18', num_classes=4, checkpoint_path=str(tmp_path / file))
-        with pytest.raises(ValueError, match='resnet18 cannot be had with weights from .*pth: .*checkpoint_path=FILE'):
+        teacher = dict(name='resnet18', checkpoint_path=str(tmp_path / file))
+        with pytest.raises(ValueError, match='no resnet18 with weights from .*pth: .*checkpoint_path=FILE'):
             classifier(teacher=teacher)
 
 
@@ -215,7 +216,9 @@ def test_the_learning_rate_follows_the_images_of_an_update(
     config = recipe(auto_scale_lr=dict(enable=enable, base_batch_size=64))
     if accumulated > 1:
         config.optim_wrapper.accumulative_counts = accumulated
+    config.param_scheduler[1].eta_min = 1e-5
     text = scale_learning_rate(config, world)
+    assert config.param_scheduler[1].eta_min == pytest.approx(1e-2 * rate)
     assert config.optim_wrapper.optimizer.lr == pytest.approx(rate)
     assert not config.auto_scale_lr.enable  # mmengine must not do it again
     assert f'{world * 16 * accumulated} images an update' in text and f'{rate:g}' in text

@@ -42,7 +42,9 @@ log_level = 'INFO'
 @pytest.fixture(scope='module')
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp('distributed')
-    return write_training(folder, EPOCHS, MORE)
+    config = write_training(folder, EPOCHS, MORE)
+    (folder / 'data/val/class1/2.png').write_bytes(b'')
+    return config
 
 
 @pytest.fixture(scope='module')
@@ -108,13 +110,13 @@ def test_same_weights(alone: Path, other: Path):
 
 
 def test_same_accuracies(alone: Path, other: Path):
-    """Of 15 images, which two processes do not share evenly."""
+    """Of 15 images, which two processes do not share evenly, and of which one cannot be read."""
     mine, theirs = (last(folder)['message_hub'] for folder in (other, alone))
     assert mine['runtime_info']['accuracies'] == theirs['runtime_info']['accuracies']
     for name in ('val/accuracy/top1', 'val/accuracy/top5', 'val/raw_accuracy/top1'):
         left, right = (dict(hub['log_scalars'])[name].data[0] for hub in (mine, theirs))
         assert list(left) == list(right)
-        assert all(round(value * 15 / 100, 3).is_integer() for value in left)
+        assert all(round(value * 14 / 100, 3).is_integer() for value in left)
 
 
 def test_learning_rate_of_all_images_of_an_update(alone: Path, other: Path):

@@ -12,10 +12,10 @@ from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.importorskip('mmengine')
 
-import torch  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from tiny_images import ROOT  # noqa: E402
 from tiny_training import (  # noqa: E402
@@ -264,6 +264,30 @@ def test_another_batch_size(iteration: int, config: Path, tmp_path: Path):
     train(config, tmp_path, '--no-validate', '--resume', train_dataloader__batch_size=4)
 
     log = log_of(tmp_path)
-    assert 'The epoch begins anew' in log
     assert log.count('The epoch begins anew') == 1
+    assert log.count('This run has 4 images an update in place of 8, but its learning rate and schedule go on') == 1
     assert last(tmp_path)['meta']['iter'] == EPOCHS * 2 * BATCHES
+
+
+def test_the_newest_is_the_one_that_was_trained_longest(whole: Path, tmp_path: Path):
+    for name in (f'epoch_{EPOCHS}.pth', 'epoch_2.pth'):  # copied in this order, as a copy of a folder may be
+        shutil.copy(whole / name, tmp_path / name)
+    assert resume.newest_checkpoint(str(tmp_path)) == str(tmp_path / f'epoch_{EPOCHS}.pth')
+    states = torch.load(whole / 'epoch_2.pth', weights_only=True)
+    states['meta']['iter'] = 10**6
+    torch.save(states, tmp_path / 'preempted.pth')
+    assert resume.newest_checkpoint(str(tmp_path)) == str(tmp_path / 'preempted.pth')
+    for epoch in (99, 100):
+        (tmp_path / f'epoch_{epoch}.pth').touch()
+    assert [path.name for path in resume.checkpoints_in(str(tmp_path))][:2] == ['epoch_100.pth', 'epoch_99.pth']
+
+
+@pytest.mark.parametrize(
+    'options', [dict(model__backbone__settings='uniform'), dict(model__backbone__name='ss_pvt_v2_b1')]
+)
+def test_checkpoints_of_another_network(config: Path, whole: Path, tmp_path: Path, options: dict, capsys):
+    shutil.copy(whole / 'epoch_2.pth', tmp_path / 'epoch_2.pth')
+    with pytest.raises(SystemExit) as stop:
+        train(config, tmp_path, '--resume', **options)
+    assert stop.value.code == 2
+    assert 'epoch_2.pth is of another network than the config' in capsys.readouterr().err

@@ -43,7 +43,8 @@ def main() -> None:
             safetensors=arguments.safetensors,
         )
     except CheckpointError as error:
-        parser.error(str(error))
+        print(f'tools/convert.py: {error}', file=sys.stderr)
+        raise SystemExit(2) from None
     print(report)
 
 

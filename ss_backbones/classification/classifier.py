@@ -11,7 +11,7 @@ from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor, nn
 
 from ..networks.arguments import check_rate
-from ..openmmlab.pretrained import load_pretrained
+from ..openmmlab.pretrained import is_pretrained, load_pretrained
 from ..registry import MODELS
 from .teacher import Teacher
 
@@ -54,6 +54,8 @@ class ImageClassifier(BaseModel):
         network = timm.create_model(name, **options)
         about = network.pretrained_cfg
         mean, std = ([255 * value for value in about[key]] for key in ('mean', 'std'))
+        if init_cfg and not is_pretrained(init_cfg):
+            raise ValueError(f"init_cfg={init_cfg!r} must be dict(type='Pretrained', checkpoint=FILE), or None.")
         super().__init__(ImgDataPreprocessor(mean=mean, std=std, non_blocking=True), init_cfg)
         self.backbone = network
         self.mixup = self.random_erasing = self.teacher = None

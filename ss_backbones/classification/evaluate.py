@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
+from ..checkpoint_files import read_checkpoint
 from ..checkpoints import load_weights
 from ..openmmlab.command_line import UsageError
 from .folders import find_split
-from .launch import make_parser, run
-from .pretrain import build_runner
+from .launch import build_runner, make_parser, run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -33,17 +33,19 @@ def _evaluate(arguments: Namespace, config: Config) -> None:
     if arguments.split:
         loader.dataset.split = arguments.split
     if not loader.dataset.get('name'):
-        find_split(loader.dataset.data_root, loader.dataset.split)
+        find_split(loader.dataset.data_root, loader.dataset.split, 'Another part: --split NAME')
     nothing = ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr')
     config.update(dict.fromkeys((*nothing, 'val_dataloader', 'val_cfg', 'val_evaluator')))
     config.custom_hooks = [dict(type='ss_backbones.ClassesHook')]
-    config.model.init_cfg = None
+    config.model.update(init_cfg=None, teacher=None)  # neither is needed for an evaluation
+    read_checkpoint(arguments.checkpoint)  # for its words, before anything is built
     runner = build_runner(config)
     network = getattr(runner.model, 'module', runner.model).backbone
     report = load_weights(network, arguments.checkpoint, use_ema=not arguments.raw)
-    odd = [key for key in report.missing + report.wrong_shape if key.startswith('head.')]
-    if odd:
-        raise UsageError(f'{arguments.checkpoint} has no head for these classes ({", ".join(odd)}), so it sees none.')
+    lacking = report.missing + report.wrong_shape
+    if lacking:
+        what = 'no head for these classes' if all(key.startswith('head.') for key in lacking) else 'not all weights'
+        raise UsageError(f'{arguments.checkpoint} has {what}, so there is nothing to evaluate.\n{report}')
     runner.logger.info(str(report))
     metrics = runner.test()
     if is_main_process():

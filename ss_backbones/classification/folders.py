@@ -1,6 +1,6 @@
 """Looks at folders of classes before they are read: what is wrong there shifts classes or costs a night in silence."""
 
-from os import scandir
+from os import scandir, walk
 from pathlib import Path
 
 from timm.data import get_img_extensions
@@ -11,8 +11,13 @@ from .errors import DataError
 _SAME_SPLIT = (('train', 'training'), ('val', 'valid', 'validation', 'eval', 'evaluation'))
 
 
-def find_split(data_root: str, split: str) -> str:
+def find_split(data_root: str, split: str, advice: str = '') -> str:
     """The folder or .tar of a split: DATA_ROOT/val or DATA_ROOT/val.tar, or under another usual name of it.
+
+    Args:
+        data_root: The folder that it is in.
+        split: Its name.
+        advice: What to do where there is none, at the end of the error.
 
     Raises:
         DataError: There is none, or it has no class folders, or one of them has no image.
@@ -29,38 +34,50 @@ def find_split(data_root: str, split: str) -> str:
         if (root / f'{name}.tar').is_file():
             return str(root / f'{name}.tar')
     there = ', '.join(sorted(f'{p.name}/' if p.is_dir() else p.name for p in root.iterdir())[:8]) or 'nothing'
-    advice = ''
-    if split in _SAME_SPLIT[1]:
-        advice = (
-            ' To train without validation: --no-validate. To validate on another split: --cfg-options '
-            'val_dataloader.dataset.split=NAME'
-        )
-    raise DataError(f'{data_root} has no folder {split}/ and no {split}.tar; there is {there}.{advice}')
+    raise DataError(f'{data_root} has no folder {split}/ and no {split}.tar; there is {there}. {advice}'.rstrip())
 
 
 def _check_classes(folder: Path) -> None:
     with scandir(folder) as entries:
-        classes = sorted(entry.name for entry in entries if entry.is_dir())
+        there = list(entries)
+    classes = sorted(entry.name for entry in there if entry.is_dir())
     if not classes:
         raise DataError(f'{folder} has no class folders; expected one folder of images for each class.')
-    extensions = get_img_extensions()
-    empty = [name for name in classes if not _has_image(folder / name, extensions)]
-    if empty:
-        more = f' and {len(empty) - 3} more' if len(empty) > 3 else ''
+    hidden = [name for name in classes if name.startswith('.') and (_has_image(folder / name) or _below(folder / name))]
+    if hidden:
+        raise DataError(f'{folder / hidden[0]} holds images and would be taken for a class: remove it.')
+    loose = next((entry.name for entry in there if entry.is_file() and _is_image(entry.name)), None)
+    if loose:
+        raise DataError(f'{folder / loose} lies beside the class folders: move it into one of them, or away.')
+    bare = [name for name in classes if not name.startswith('.') and not _has_image(folder / name)]
+    nested = next((below for name in bare if (below := _below(folder / name))), None)
+    if nested:
         raise DataError(
-            f'{folder}: the class folders {", ".join(empty[:3])}{more} hold no image ({", ".join(extensions)}). '
-            'Classes are numbered by the folders with images, so an empty one would shift all after it: fill or '
+            f'{nested} holds images below a class folder. Classes are named by the folder that an image lies in, so '
+            'subfolders of one name would become one class: put the images straight into their class folders.'
+        )
+    if bare:
+        more = f' and {len(bare) - 3} more' if len(bare) > 3 else ''
+        raise DataError(
+            f'{folder}: the class folders {", ".join(bare[:3])}{more} hold no image ({", ".join(get_img_extensions())}'
+            '). Classes are numbered by the folders with images, so an empty one would shift all after it: fill or '
             'remove it.'
         )
 
 
-def _has_image(folder: Path, extensions: tuple[str, ...]) -> bool:
-    """Whether there is an image in the folder or below; stops at the first."""
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(tuple(get_img_extensions()))
+
+
+def _has_image(folder: Path) -> bool:
+    """Whether there is an image right in the folder; stops at the first."""
     with scandir(folder) as entries:
-        below = []
-        for entry in entries:
-            if entry.is_dir():
-                below.append(entry.path)
-            elif entry.name.lower().endswith(tuple(extensions)):
-                return True
-    return any(_has_image(Path(path), extensions) for path in below)
+        return any(_is_image(entry.name) for entry in entries)
+
+
+def _below(folder: Path) -> Path | None:
+    """A folder with images somewhere below."""
+    for path, _, names in walk(folder):
+        if path != str(folder) and any(map(_is_image, names)):
+            return Path(path)
+    return None

@@ -5,13 +5,17 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.dist import init_dist, is_distributed
+from mmengine.dist import get_world_size, init_dist, is_distributed
 from mmengine.logging import print_log
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from ..checkpoint_files import CheckpointError
 from ..openmmlab.command_line import BAD_OPTIONS, Parser, UsageError, explain_options, read_config
@@ -19,12 +23,13 @@ from .dataset import STREAMS
 from .errors import DataError
 
 MODEL = 'ImageClassifier'
+_READ_BY_MMENGINE = ('find_unused_parameters', 'sync_bn', 'compile')  # beside the arguments of its Runner
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def make_parser(description: str) -> Parser:
     """A parser with the arguments that training and evaluating share."""
-    parser = Parser(description=description)
+    parser = Parser(description=description, allow_abbrev=False)
     parser.add_argument('config', metavar='CONFIG', help='a config such as those in configs/imagenet/')
     parser.add_argument('--data-root', metavar='DIR', help='holds train/ and val/ with a folder for each class')
     parser.add_argument(
@@ -45,21 +50,88 @@ def run(parser: Parser, main: Callable[[Namespace, Config], None], tool: str, ar
             raise explain_options(error) from error
         config = read_config(arguments.config, arguments.cfg_options)
         _check_kind(config, arguments.config)
+        _check_keys(arguments)
         config.work_dir = arguments.work_dir or config.get('work_dir') or f'work_dirs/{Path(arguments.config).stem}'
         config.launcher = arguments.launcher
         _place_data(config, arguments)
         _leave_out_tensorboard(config)
         _start_processes(config, arguments.launcher)
+        _check_streams(config)
         main(arguments, config)
     except (UsageError, DataError, CheckpointError) as error:
         # from a worker process comes a whole traceback, with the words in its last line
-        text = (
-            str(error).rpartition(f'{DataError.__name__}: ')[2].strip() if isinstance(error, DataError) else str(error)
-        )
-        print(f'tools/{tool}.py: {text}', file=sys.stderr)
+        text = str(error)
+        if isinstance(error, DataError):
+            text = text.rpartition(f'{DataError.__name__}: ')[2].strip()
+        sys.stderr.write(f'tools/{tool}.py: {text}\n')  # in one piece, as all processes may say it at once
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        sys.stderr.write(f'tools/{tool}.py: stopped. A training goes on from its last checkpoint with --resume\n')
+        raise SystemExit(130) from None
     finally:
         _leave_processes(sys.exc_info()[0])
+
+
+def build_runner(config: Config) -> Runner:
+    """mmengine's Runner for a config, with everything built that the config describes.
+
+    Raises:
+        UsageError: An argument is none, or out of its range, or the data do not fill a batch.
+    """
+    try:
+        Path(config.work_dir).mkdir(parents=True, exist_ok=True)
+        runner = Runner.from_cfg(config)
+        if runner.optim_wrapper is not None:
+            loop = runner.train_loop  # built here, as are the others
+            _check_length(len(loop.dataloader), loop.dataloader)
+            runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+            if runner.param_schedulers is not None:
+                runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+            loop = runner.val_loop
+        else:
+            loop = runner.test_loop
+    except OSError as error:
+        raise UsageError(
+            f'{config.work_dir} cannot be used as the work dir ({error}). Give another: --work-dir'
+        ) from error
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # of the config's parts; mmengine puts the class's name before what it raises
+        raise UsageError(f'{config.filename}: {error or type(error).__name__}') from error
+    return runner
+
+
+def _check_length(length: int, loader: DataLoader) -> None:
+    if not length:
+        raise UsageError(
+            f'the {len(loader.dataset)} images of the training data do not fill a batch of {loader.batch_size} in each '
+            f'of {get_world_size()} processes. Take a smaller one: --cfg-options train_dataloader.batch_size=N'
+        )
+
+
+def _check_keys(arguments: Namespace) -> None:
+    """mmengine takes any option; one for a key that nothing reads would change nothing, in silence."""
+    known = {*read_config(arguments.config, {}), *signature(Runner.__init__).parameters, *_READ_BY_MMENGINE}
+    for key in arguments.cfg_options:
+        first = key.split('.')[0]
+        if first not in known:
+            near = get_close_matches(first, known, 1)
+            raise UsageError(
+                f'--cfg-options {key}: there is no {first} in {arguments.config}{f"; perhaps {near[0]}" * bool(near)}.'
+            )
+
+
+def _check_streams(config: Config) -> None:
+    """timm's streams share out their images unevenly, and then some count twice and others not at all."""
+    for name in LOADERS[1:]:
+        loader = config.get(name)
+        if not loader or not loader.dataset.get('name', '').startswith(STREAMS):
+            continue
+        if get_world_size() > 1:
+            raise UsageError(
+                f'{name}: a stream ({loader.dataset.name}) can be evaluated by one process only. Train with '
+                '--no-validate and use tools/evaluate.py in one process, or validate on folders or a .tar.'
+            )
+        loader.num_workers = loader.dataset.num_workers = min(loader.num_workers, 1)
 
 
 def _check_kind(config: Config, path: str) -> None:

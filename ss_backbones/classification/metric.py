@@ -39,11 +39,11 @@ class Accuracy(BaseMetric):
         better += ~logits.isfinite().all(1) * logits.shape[1]  # NaN is before nothing, and no right answer
         losses = F.cross_entropy(logits, known, reduction='none')
         for target, place, loss in zip(targets.tolist(), better.tolist(), losses.tolist(), strict=True):
-            self.results.append(None if target == LEFT_OUT else (place, loss))
+            self.results.append((LEFT_OUT if target == LEFT_OUT else place, loss))  # None would be lost on the way
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """The means over all images."""
-        counted = [result for result in results if result is not None]
+        counted = [result for result in results if result[0] != LEFT_OUT]
         if not counted:
             raise DataError('There was no image to evaluate, or none could be read.')
         if len(counted) < len(results):

@@ -6,14 +6,18 @@ from collections.abc import Sequence
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
-from mmengine.runner import Runner
 
+from ..networks.arguments import check_count
 from ..openmmlab.command_line import UsageError
 from .folders import find_split
-from .launch import make_parser, run
+from .launch import build_runner, make_parser, run
 from .recipe import fit_schedule, scale_learning_rate
-from .resume import checkpoints_in, newest_checkpoint
+from .resume import check_network, checkpoints_in, newest_checkpoint
 
+ADVICE = (
+    'To train without validation: --no-validate. To validate on another split: --cfg-options '
+    'val_dataloader.dataset.split=NAME'
+)
 DTYPES = {'bf16': 'bfloat16', 'fp16': 'float16'}
 
 
@@ -38,31 +42,19 @@ def _train(arguments: Namespace, config: Config) -> None:
     config.update(test_dataloader=None, test_cfg=None, test_evaluator=None)
     if arguments.amp:
         _use_amp(config, arguments.amp)
-    _check_batch(config)
+    _check_numbers(config)
     fit_schedule(config)
     text = scale_learning_rate(config, get_world_size())
     for loader in filter(None, (config.train_dataloader, config.val_dataloader)):
         if not loader.dataset.get('name'):
-            find_split(loader.dataset.data_root, loader.dataset.split)  # before anything is built
+            find_split(loader.dataset.data_root, loader.dataset.split, ADVICE)  # before anything is built
     _set_resume(config, arguments.resume)
     runner = build_runner(config)
+    if config.get('resume'):
+        check_network(getattr(runner.model, 'module', runner.model), config.load_from)
+        text = f'Learning rate and schedule go on as they were in {config.load_from}.'
     runner.logger.info(text)
     runner.train()
-
-
-def build_runner(config: Config) -> Runner:
-    """mmengine's Runner for a config, with model and optimiser built.
-
-    Raises:
-        UsageError: An argument of theirs is none, or out of its range.
-    """
-    try:
-        runner = Runner.from_cfg(config)
-        if runner.optim_wrapper is not None:
-            runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    except (TypeError, ValueError) as error:  # mmengine puts the class's name before what it raises
-        raise UsageError(f'{config.filename}: {error}') from error
-    return runner
 
 
 def _use_amp(config: Config, name: str) -> None:
@@ -75,13 +67,32 @@ def _use_amp(config: Config, name: str) -> None:
     config.optim_wrapper.update(type='AmpOptimWrapper', dtype=DTYPES[name], loss_scale=scale)
 
 
-def _check_batch(config: Config) -> None:
-    batch = config.train_dataloader.batch_size
-    if config.model.get('mixup') is not None and batch % 2:
+def _check_numbers(config: Config) -> None:
+    loader = config.get('train_dataloader')
+    if not loader or not config.get('train_cfg'):
         raise UsageError(
-            f'train_dataloader.batch_size={batch} must be even: mixup mixes pairs. Or leave it out with --cfg-options '
-            'model.mixup=None'
+            f'{config.filename} needs train_dataloader and train_cfg, which say what is trained and how long.'
         )
+    if len({bool(config.get(name)) for name in ('val_dataloader', 'val_cfg', 'val_evaluator')}) > 1 and (
+        config.get('val_dataloader') is None or config.get('val_cfg') is None
+    ):
+        raise UsageError('to train without validation, say --no-validate.')
+    for name, value in (
+        ('train_dataloader.batch_size', loader.get('batch_size')),
+        ('train_cfg.max_epochs', config.train_cfg.get('max_epochs')),
+        ('optim_wrapper.accumulative_counts', config.optim_wrapper.get('accumulative_counts', 1)),
+    ):
+        try:
+            check_count(name, value)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    if config.model.get('mixup') is None:
+        return
+    without = 'Or leave it out with --cfg-options model.mixup=None'
+    if loader.batch_size % 2:
+        raise UsageError(f'train_dataloader.batch_size={loader.batch_size} must be even: mixup mixes pairs. {without}')
+    if not loader.get('drop_last'):
+        raise UsageError(f'train_dataloader.drop_last must be True: mixup cannot mix the rest of an epoch. {without}')
 
 
 def _set_resume(config: Config, resume: bool) -> None:

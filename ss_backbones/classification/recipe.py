@@ -11,7 +11,7 @@ def scale_learning_rate(config: Config, world_size: int) -> str:
     mmengine's own scaling does not know gradient accumulation; it is switched off in the config here.
 
     Args:
-        config: The config, whose ``optim_wrapper.optimizer.lr`` is changed.
+        config: The config, whose ``optim_wrapper.optimizer.lr`` and schedules' ``eta_min`` are changed.
         world_size: Processes.
 
     Returns:
@@ -28,6 +28,9 @@ def scale_learning_rate(config: Config, world_size: int) -> str:
     scaling['enable'] = False
     before = wrapper.optimizer.lr
     wrapper.optimizer.lr = before * images / base
+    for schedule in config.get('param_scheduler') or []:
+        if schedule.get('eta_min'):  # or the learning rate of a small batch would end above where it began
+            schedule.eta_min *= images / base
     return f'Learning rate {before:g} for {base} images scaled to {wrapper.optimizer.lr:g} for {given}.'
 
 

@@ -38,7 +38,7 @@ class EpochSampler(Sampler):
         self.start = 0
         self._epoch = 0
         if repeats > 1:
-            self._order = RepeatAugSampler(dataset, self.world_size, self.rank, num_repeats=repeats)
+            self._order = RepeatAugSampler(dataset, self.world_size, self.rank, num_repeats=repeats, selected_round=0)
         else:
             self._order = DefaultSampler(dataset, shuffle=True, seed=0)
 

@@ -37,13 +37,16 @@ class Teacher:
                 f'teacher: {name} would teach with random weights. Give teacher.checkpoint_path=FILE, or '
                 'teacher.pretrained=True to download them.'
             )
+        if options.get('checkpoint_path'):  # weights of one's own are likely to be for the student's classes
+            options.setdefault('num_classes', num_classes)
         try:
             model = timm.create_model(name, **options)
         except (OSError, RuntimeError) as error:  # no internet, no file, or other weights than the model's
             source = options.get('checkpoint_path') or 'the internet'
+            lines = ' '.join(str(error).split())[:300] or reason(error)
             raise ValueError(
-                f'teacher: {name} cannot be had with weights from {source}: {reason(error)}. Give a file of it: '
-                'teacher.pretrained=False teacher.checkpoint_path=FILE'
+                f'teacher: no {name} with weights from {source}: {lines}. Give a file of it and its classes: '
+                'teacher.pretrained=False teacher.checkpoint_path=FILE teacher.num_classes=N'
             ) from error
         self.model = model.eval()
         if self.model.num_classes != num_classes:
@@ -63,5 +66,7 @@ class Teacher:
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
         """The classes (B,) of normalised images (B, 3, H, W)."""
-        self.model.to(x.device)
-        return self.model(x * self.scale.to(x) + self.shift.to(x)).argmax(1)
+        if self.scale.device != x.device:
+            self.model.to(x.device)
+            self.scale, self.shift = self.scale.to(x.device), self.shift.to(x.device)
+        return self.model(x * self.scale + self.shift).argmax(1)

@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
 from ..registry import LOOPS
 
-_LENGTH = 'epoch_length'  # in batches; checkpoints hold it, so that a change of it is seen
+# What checkpoints hold, so that a change of it is seen: batches of an epoch, and what the learning rate is meant for
+_LENGTH, _RECIPE = 'epoch_length', 'recipe'
 
 
 @LOOPS.register_module()
@@ -26,6 +28,7 @@ class EpochLoop(EpochBasedTrainLoop):
     def run(self) -> nn.Module:
         """Train; whether a checkpoint fits is seen first, as hooks count iterations from the start."""
         self._check_position()
+        self._check_recipe()
         return super().run()
 
     def run_epoch(self) -> None:
@@ -53,6 +56,22 @@ class EpochLoop(EpochBasedTrainLoop):
             level=logging.WARNING,
         )
         self._iter = self._epoch * length
+
+    def _check_recipe(self) -> None:
+        accumulated = self.runner.cfg.optim_wrapper.get('accumulative_counts', 1)
+        images = self.dataloader.batch_size * get_world_size() * accumulated
+        now = {'images an update': images, 'epochs': self.max_epochs}
+        before = self.runner.message_hub.get_info(_RECIPE, now)
+        changed = [f'{now[name]} {name} in place of {before[name]}' for name in now if now[name] != before[name]]
+        if changed:
+            print_log(
+                f'This run has {" and ".join(changed)}, but its learning rate and schedule go on as they were in the '
+                'checkpoint. For others begin a new run from its weights: --work-dir DIR --cfg-options '
+                'model.init_cfg.type=Pretrained model.init_cfg.checkpoint=FILE',
+                logger='current',
+                level=logging.WARNING,
+            )
+        self.runner.message_hub.update_info(_RECIPE, now)
 
     def _batches_after(self, done: int) -> Iterator[Any]:
         if not hasattr(self.dataloader.sampler, 'start'):

@@ -82,7 +82,6 @@ custom_hooks = [
     dict(type='ss_backbones.MissedValidationHook'),
     dict(type='ss_backbones.PreemptionHook'),
 ]
-log_processor = dict(mean_pattern=r'.*(loss|time|grad_norm|images_per_s).*')  # printed as means since the last line
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])
 env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0))
 randomness = dict(seed=0)
