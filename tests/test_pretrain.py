@@ -225,7 +225,7 @@ def test_a_finished_run_is_not_overwritten(call: Call, trained: tuple[Path, Path
             ],
             'etamin',
         ),
-        ([REAL, '--data-root', 'IMAGES', '--work-dir', REAL], 'cannot be used as the work dir'),
+        ([REAL, '--data-root', 'IMAGES', '--work-dir', REAL], 'cannot be the work dir'),
         ([REAL, '--data-root', 'IMAGES', '--cfg-options', 'model.backbone.settings=odd'], 'settings='),
         (
             [REAL, '--data-root', 'IMAGES', '--cfg-options', 'optim_wrapper.optimizer.momentum=1', FITS],
@@ -315,9 +315,12 @@ def test_a_stream_with_a_class_too_many(call: Call, images: Path, tmp_path: Path
 
 def test_a_stream_is_validated_by_one_process(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # timm's reader shares a stream out unevenly, and then some images count twice
-    monkeypatch.setattr('ss_backbones.classification.launch.get_world_size', lambda: 2)
+    monkeypatch.setattr('ss_backbones.classification.building.get_world_size', lambda: 2)
     code, said = call(pretrain, write_config(tmp_path / 'tiny.py'), '--data-root', tmp_path, '--dataset', 'wds/')
     assert code == 2 and 'val_dataloader: a stream (wds/) can be evaluated by one process only' in said
+    arguments = [write_config(tmp_path / 'tiny.py'), '--data-root', tmp_path, '--dataset', 'wds/', '--no-validate']
+    code, said = call(pretrain, *arguments)
+    assert code == 2 and 'timm cannot read the data set' in said  # that far it comes without a validation
 
 
 @pytest.mark.parametrize('lacking', ['stages.3.norm.weight', 'head.bias'])

@@ -9,8 +9,9 @@ from mmengine.dist import is_main_process
 from ..checkpoint_files import read_checkpoint
 from ..checkpoints import load_weights
 from ..openmmlab.command_line import UsageError
+from .building import build_runner
 from .folders import find_split
-from .launch import build_runner, make_parser, run
+from .launch import make_parser, run
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.dist import get_world_size, init_dist, is_distributed
+from mmengine.dist import init_dist, is_distributed
 from mmengine.logging import print_log
 from mmengine.runner import Runner
-from torch.utils.data import DataLoader
 
 from ..checkpoint_files import CheckpointError
 from ..openmmlab.command_line import BAD_OPTIONS, Parser, UsageError, explain_options, read_config
@@ -56,7 +55,6 @@ def run(parser: Parser, main: Callable[[Namespace, Config], None], tool: str, ar
         _place_data(config, arguments)
         _leave_out_tensorboard(config)
         _start_processes(config, arguments.launcher)
-        _check_streams(config)
         main(arguments, config)
     except (UsageError, DataError, CheckpointError) as error:
         # from a worker process comes a whole traceback, with the words in its last line
@@ -72,42 +70,6 @@ def run(parser: Parser, main: Callable[[Namespace, Config], None], tool: str, ar
         _leave_processes(sys.exc_info()[0])
 
 
-def build_runner(config: Config) -> Runner:
-    """mmengine's Runner for a config, with everything built that the config describes.
-
-    Raises:
-        UsageError: An argument is none, or out of its range, or the data do not fill a batch.
-    """
-    try:
-        Path(config.work_dir).mkdir(parents=True, exist_ok=True)
-        runner = Runner.from_cfg(config)
-        if runner.optim_wrapper is not None:
-            loop = runner.train_loop  # built here, as are the others
-            _check_length(len(loop.dataloader), loop.dataloader)
-            runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-            if runner.param_schedulers is not None:
-                runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
-            loop = runner.val_loop
-        else:
-            loop = runner.test_loop
-    except OSError as error:
-        raise UsageError(
-            f'{config.work_dir} cannot be used as the work dir ({error}). Give another: --work-dir'
-        ) from error
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-        # of the config's parts; mmengine puts the class's name before what it raises
-        raise UsageError(f'{config.filename}: {error or type(error).__name__}') from error
-    return runner
-
-
-def _check_length(length: int, loader: DataLoader) -> None:
-    if not length:
-        raise UsageError(
-            f'the {len(loader.dataset)} images of the training data do not fill a batch of {loader.batch_size} in each '
-            f'of {get_world_size()} processes. Take a smaller one: --cfg-options train_dataloader.batch_size=N'
-        )
-
-
 def _check_keys(arguments: Namespace) -> None:
     """mmengine takes any option; one for a key that nothing reads would change nothing, in silence."""
     known = {*read_config(arguments.config, {}), *signature(Runner.__init__).parameters, *_READ_BY_MMENGINE}
@@ -118,20 +80,6 @@ def _check_keys(arguments: Namespace) -> None:
             raise UsageError(
                 f'--cfg-options {key}: there is no {first} in {arguments.config}{f"; perhaps {near[0]}" * bool(near)}.'
             )
-
-
-def _check_streams(config: Config) -> None:
-    """timm's streams share out their images unevenly, and then some count twice and others not at all."""
-    for name in LOADERS[1:]:
-        loader = config.get(name)
-        if not loader or not loader.dataset.get('name', '').startswith(STREAMS):
-            continue
-        if get_world_size() > 1:
-            raise UsageError(
-                f'{name}: a stream ({loader.dataset.name}) can be evaluated by one process only. Train with '
-                '--no-validate and use tools/evaluate.py in one process, or validate on folders or a .tar.'
-            )
-        loader.num_workers = loader.dataset.num_workers = min(loader.num_workers, 1)
 
 
 def _check_kind(config: Config, path: str) -> None:
@@ -157,7 +105,7 @@ def _place_data(config: Config, arguments: Namespace) -> None:
         if loader.dataset.get('name', '').startswith(STREAMS):
             loader.sampler = None
             loader.dataset.update(batch_size=loader.batch_size, num_workers=loader.num_workers)
-            loader.dataset.seed = config.randomness.seed
+            loader.dataset.seed = config.get('randomness', {}).get('seed') or 0
 
 
 def _leave_out_tensorboard(config: Config) -> None:

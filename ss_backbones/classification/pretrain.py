@@ -9,8 +9,9 @@ from mmengine.dist import get_world_size
 
 from ..networks.arguments import check_count
 from ..openmmlab.command_line import UsageError
+from .building import build_runner
 from .folders import find_split
-from .launch import build_runner, make_parser, run
+from .launch import make_parser, run
 from .recipe import fit_schedule, scale_learning_rate
 from .resume import check_network, checkpoints_in, newest_checkpoint
 
@@ -73,9 +74,8 @@ def _check_numbers(config: Config) -> None:
         raise UsageError(
             f'{config.filename} needs train_dataloader and train_cfg, which say what is trained and how long.'
         )
-    if len({bool(config.get(name)) for name in ('val_dataloader', 'val_cfg', 'val_evaluator')}) > 1 and (
-        config.get('val_dataloader') is None or config.get('val_cfg') is None
-    ):
+    absent = [config.get(name) is None for name in ('val_dataloader', 'val_cfg', 'val_evaluator')]
+    if any(absent) and not all(absent):
         raise UsageError('to train without validation, say --no-validate.')
     for name, value in (
         ('train_dataloader.batch_size', loader.get('batch_size')),
