@@ -44,8 +44,9 @@ demo: OUT := $(DEMO_OUT)
 demo-seg: CONFIG := $(DEMO_SEG_CONFIG)
 demo-seg: OUT := $(DEMO_SEG_OUT)
 
+# a file of tests stays in one process, as its tests share what they have trained
 test: setup
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup
 	.venv/bin/ruff check .
