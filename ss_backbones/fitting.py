@@ -8,20 +8,20 @@ from timm.layers import resample_abs_pos_embed
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-_FIRST_CONV = 'patch_embed.proj.weight'
+FIRST_CONV = 'patch_embed.proj.weight'
 _POSITIONS = 'pos_embed'
 _TOKENS = ('cls_token', 'dist_token')  # in the order of their rows in the table
 
 
 def fit_first_conv(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
     """Turn a first convolution for 3 channels into one for as many as the network has; says what was done."""
-    if _FIRST_CONV not in weights or _FIRST_CONV not in own:
+    if FIRST_CONV not in weights or FIRST_CONV not in own:
         return []
-    theirs, channels = weights[_FIRST_CONV], own[_FIRST_CONV].shape[1]
+    theirs, channels = weights[FIRST_CONV], own[FIRST_CONV].shape[1]
     if theirs.ndim != 4 or not theirs.shape[1] == 3 != channels:
         return []
-    weights[_FIRST_CONV] = adapt_input_conv(channels, theirs)
-    return [f'{_FIRST_CONV} (3 to {channels} channels)']
+    weights[FIRST_CONV] = adapt_input_conv(channels, theirs)
+    return [f'{FIRST_CONV} (3 to {channels} channels)']
 
 
 def fit_positions(weights: dict[str, Tensor], module: nn.Module) -> list[str]:

@@ -42,15 +42,17 @@ def _from_timm(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
 
 
 def _from_config(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> nn.Module:
-    if not Path(arguments.model).is_file():
-        parser.error(f'there is no config file {arguments.model}.')
     if arguments.settings:
         parser.error('--settings is for timm names; a config says itself which settings its backbone has.')
     # Only a config needs OpenMMLab, so a machine without it can still count the timm models.
-    from mmengine.config import Config
     from mmengine.registry import MODELS, init_default_scope
 
-    config = Config.fromfile(arguments.model)
+    from ss_backbones.openmmlab.command_line import UsageError, read_config
+
+    try:
+        config = read_config(arguments.model, {}, custom_imports=True)
+    except UsageError as error:
+        parser.error(str(error))
     if 'name' in config.model.backbone:  # of a classifier
         options = dict(config.model.backbone)
         return timm.create_model(options.pop('name'), **options)

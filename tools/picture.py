@@ -30,7 +30,6 @@ from mmengine.dataset import BaseDataset
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
-from mmengine.utils import import_modules_from_strings
 from PIL import Image
 from torch import nn
 
@@ -46,9 +45,7 @@ COLOURS = 256  # of the picture's own palette, which makes the file a third as l
 
 def read_own_config(path: Path) -> Config:
     """A config of mmdet or mmseg, with what it wants imported."""
-    cfg = read_config(str(path), {})
-    if cfg.get('custom_imports'):
-        import_modules_from_strings(**cfg.custom_imports)
+    cfg = read_config(str(path), {}, custom_imports=True)
     scope = cfg.get('default_scope')
     if scope not in PAINTERS:
         raise UsageError(

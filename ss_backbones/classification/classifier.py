@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..networks.arguments import check_rate
 from ..openmmlab.pretrained import is_pretrained, load_pretrained
 from ..registry import MODELS
-from .teacher import Teacher
+from .teacher import Teacher, name_and_options
 
 
 @MODELS.register_module()
@@ -46,11 +46,7 @@ class ImageClassifier(BaseModel):
         init_cfg: Mapping[str, object] | None = None,
     ) -> None:
         check_rate('label_smoothing', label_smoothing)
-        options = dict(backbone)
-        name = options.pop('name', None)
-        if not isinstance(name, str) or not timm.is_model(name):
-            near = timm.list_models(f'*{name}*')[:3] or timm.list_models('ss_*')
-            raise ValueError(f'backbone: name={name!r} is no timm model; there are {", ".join(near)}.')
+        name, options = name_and_options('backbone', backbone)
         network = timm.create_model(name, **options)
         about = network.pretrained_cfg
         mean, std = ([255 * value for value in about[key]] for key in ('mean', 'std'))

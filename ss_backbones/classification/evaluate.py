@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from ..checkpoint_files import read_checkpoint
-from ..checkpoints import load_weights
+from ..checkpoints import HEAD, load_weights
 from ..openmmlab.command_line import UsageError
 from .building import build_runner
 from .folders import find_split
@@ -45,7 +45,7 @@ def _evaluate(arguments: Namespace, config: Config) -> None:
     report = load_weights(network, arguments.checkpoint, use_ema=not arguments.raw)
     lacking = report.missing + report.wrong_shape
     if lacking:
-        what = 'no head for these classes' if all(key.startswith('head.') for key in lacking) else 'not all weights'
+        what = 'no head for these classes' if all(key.startswith(HEAD) for key in lacking) else 'not all weights'
         raise UsageError(f'{arguments.checkpoint} has {what}, so there is nothing to evaluate.\n{report}')
     runner.logger.info(str(report))
     metrics = runner.test()

@@ -9,6 +9,20 @@ from torch import Tensor
 from ..checkpoint_files import reason
 
 
+def name_and_options(what: str, model: Mapping[str, object]) -> tuple[str, dict[str, object]]:
+    """What a config says of a timm model: its name, and the other arguments of ``timm.create_model``.
+
+    Raises:
+        ValueError: timm has no such model; ``what`` says which part of the config it is.
+    """
+    options = dict(model)
+    name = options.pop('name', None)
+    if not isinstance(name, str) or not timm.is_model(name):
+        near = timm.list_models(f'*{name}*')[:3] or timm.list_models('ss_*')
+        raise ValueError(f'{what}: name={name!r} is no timm model; there are {", ".join(near)}.')
+    return name, options
+
+
 class Teacher:
     """Gives the classes that a trained timm model sees in the student's images.
 
@@ -28,10 +42,7 @@ class Teacher:
     """
 
     def __init__(self, model: Mapping[str, object], num_classes: int, mean: Tensor, std: Tensor) -> None:
-        options = dict(model)
-        name = options.pop('name', None)
-        if not isinstance(name, str) or not timm.is_model(name):
-            raise ValueError(f'teacher: name={name!r} is no timm model.')
+        name, options = name_and_options('teacher', model)
         if not options.get('pretrained') and not options.get('checkpoint_path'):
             raise ValueError(
                 f'teacher: {name} would teach with random weights. Give teacher.checkpoint_path=FILE, or '

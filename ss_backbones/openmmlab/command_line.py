@@ -27,8 +27,13 @@ def explain_options(error: Exception) -> UsageError:
     return UsageError(f'--cfg-options takes KEY=VALUE pairs without spaces in them: {error}')
 
 
-def read_config(path: str, options: Mapping[str, Any]) -> Config:
-    """A config with the options of --cfg-options, without importing what it wants imported.
+def read_config(path: str, options: Mapping[str, Any], custom_imports: bool = False) -> Config:
+    """A config with the options of --cfg-options.
+
+    Args:
+        path: Its file.
+        options: What --cfg-options holds.
+        custom_imports: Import what it wants imported, for a tool that builds its parts by itself.
 
     Raises:
         UsageError: There is no such file, it is no config or a broken one, or the options do not fit it.
@@ -38,7 +43,7 @@ def read_config(path: str, options: Mapping[str, Any]) -> Config:
     if osp.isdir(path) or not path.endswith(CONFIG_SUFFIXES):
         raise UsageError(f'{path} is not a config, expected a Python file such as those in the folder configs/.')
     try:
-        config = Config.fromfile(path, import_custom_modules=False)
+        config = Config.fromfile(path, import_custom_modules=custom_imports)
     except ModuleNotFoundError as error:  # a base such as mmdet::... without mmdet
         raise UsageError(
             f'{path} needs a package that is missing: {error}. Install it as the README says, most simply with: '

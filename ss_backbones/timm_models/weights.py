@@ -4,31 +4,22 @@ import copy
 import logging
 from collections.abc import Mapping
 
-import torch
 from timm.models._features import FeatureGetterNet  # there is no public name for it
 from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 
 from ..checkpoint_files import CheckpointError
-from ..checkpoints import load_weights
+from ..checkpoints import HEAD, load_weights, misfit
+from ..fitting import FIRST_CONV
 
 _logger = logging.getLogger(__name__)
-_HEAD = 'head.'
-_FIRST_CONV = 'patch_embed.proj.weight'
 _WRAPPED = 'model.'  # where timm's wrapper for features_only keeps the network
 
 
 def is_own(module: nn.Module, weights: Mapping[str, object]) -> bool:
     """Whether these are all of the module's own tensors: the same keys and shapes, and the same ramps."""
     own = module.state_dict()
-    if weights.keys() != own.keys() or any(weights[key].shape != own[key].shape for key in own):
-        return False
-    # The only buffers are the ramps, which the settings fix; an average of weights or half precision rounds them. There
-    # is nothing to compare on the meta device.
-    return all(
-        ramp.is_meta or weights[key].is_meta or torch.allclose(weights[key].to(ramp), ramp, rtol=0, atol=1e-2)
-        for key, ramp in module.named_buffers()
-    )
+    return weights.keys() == own.keys() and not any(misfit(key, weights[key], own[key]) for key in own)
 
 
 def as_own(module: nn.Module, weights: Mapping[str, object]) -> dict[str, Tensor]:
@@ -41,7 +32,7 @@ def as_own(module: nn.Module, weights: Mapping[str, object]) -> dict[str, Tensor
     """
     trial = copy.deepcopy(module)  # so that nothing of what is refused stays in the module
     report = load_weights(trial, weights)
-    lacking = [key for key in report.missing if not key.startswith(_HEAD)]
+    lacking = [key for key in report.missing if not key.startswith(HEAD)]
     if lacking:
         raise CheckpointError(
             f'{report}\nNothing was loaded: the checkpoint lacks {len(lacking)} tensors beside the head. To keep the '
@@ -65,12 +56,12 @@ def checkpoint_filter_fn(weights: Mapping[str, object], model: nn.Module) -> dic
     """
     filtered = as_own(model, weights)
     if model.pretrained_cfg['num_classes'] < 0:  # so timm's train.py asks for a new head in any case
-        filtered |= {key: value for key, value in model.state_dict().items() if key.startswith(_HEAD)}
+        filtered |= {key: value for key, value in model.state_dict().items() if key.startswith(HEAD)}
     model.load_state_dict(filtered)
     if model.in_chans != 3 and hasattr(model, '_traits'):
         # Adapted and loaded by now. A timm with traits would warn that nothing is left to adapt, and skips what is not
         # there; an older one needs it.
-        del filtered[_FIRST_CONV]
+        del filtered[FIRST_CONV]
     return filtered
 
 
