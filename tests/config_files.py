@@ -1,6 +1,7 @@
 """What the tests of the configs share: where they are, how to read them, and tiny data for their pipelines."""
 
 import re
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def read(name: str) -> Config:
 
 def load(name: str) -> Config:
     """A config of one's own, in the scope of its library."""
-    config = read(name).copy()
+    config = deepcopy(read(name))  # mmengine's own copy() shares what is nested
     init_default_scope(config.default_scope)
     return config
 
