@@ -9,6 +9,7 @@ import warnings
 from . import timm_models as timm_models  # registers the models
 from .checkpoint_files import CheckpointError
 from .checkpoints import LoadReport, load_weights
+from .folding import fold
 from .settings import BlockSetting, specific_setting, uniform_setting
 from .version import __version__
 
@@ -17,6 +18,7 @@ __all__ = [
     'CheckpointError',
     'LoadReport',
     '__version__',
+    'fold',
     'load_weights',
     'specific_setting',
     'uniform_setting',

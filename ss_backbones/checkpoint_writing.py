@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import BinaryIO
 
 import torch
@@ -18,7 +19,7 @@ def check_new(out: Path) -> None:
     """Whether a file can be written there without harm.
 
     Raises:
-        CheckpointError: Something is there already, or its folder is not.
+        CheckpointError: Something is there already, its folder is not, or it cannot be written to.
     """
     if os.path.lexists(out):
         raise CheckpointError(f'{out} exists already and is never written over. Give a new name, or move it away.')
@@ -26,6 +27,11 @@ def check_new(out: Path) -> None:
         raise CheckpointError(
             f'{out} cannot be written: there is no folder {out.parent}. Make it first, or mend the path.'
         )
+    try:  # the permissions alone do not tell, on a file system that is read-only
+        with NamedTemporaryFile(dir=out.parent, prefix=f'.{out.name}.', suffix='.part'):
+            pass
+    except OSError as error:
+        raise CheckpointError(f'{out} cannot be written ({error.strerror}).') from error
 
 
 def write_checkpoint(content: Mapping[str, object], out: Path) -> None:
@@ -34,7 +40,7 @@ def write_checkpoint(content: Mapping[str, object], out: Path) -> None:
     Raises:
         CheckpointError: See :func:`check_new`; or writing fails, and then no file is left.
     """
-    with _new_file(out) as file:
+    with new_file(out) as file:
         torch.save(content, file)
 
 
@@ -46,12 +52,12 @@ def write_safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     """
     from safetensors.torch import save  # only those who use the format need it
 
-    with _new_file(out) as file:
+    with new_file(out) as file:
         file.write(save(dict(tensors), dict(metadata)))
 
 
 @contextmanager
-def _new_file(out: Path) -> Iterator[BinaryIO]:
+def new_file(out: Path) -> Iterator[BinaryIO]:
     """A file under another name, which gets its own when everything is in it."""
     check_new(out)
     part = out.with_name(f'.{out.name}.{os.getpid()}.part')

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .checkpoint_files import CheckpointError, read_checkpoint
 from .fitting import fit_first_conv, fit_positions
+from .folded_weights import check_folding
 from .unwrapping import find_prefix, under, unwrap
 
 _RAMP = '.mlp.pos_bias'
@@ -84,10 +85,11 @@ def load_weights(
 
     Raises:
         CheckpointError: The file is missing, a directory, empty, damaged or no checkpoint; nothing lies under
-            ``prefix``; nothing fits; or, unless ``partial``, the checkpoint is of another network: less than 90% of the
-            tensors match, a tensor or a ramp differs, it has more blocks or fewer, or it lacks the class token. A
-            classifier's head may differ, and parts of the arch that the module leaves out may be there. Nothing is
-            loaded then.
+            ``prefix``; nothing fits; it is of a folded model and the network is not folded, or the other way round
+            (see :func:`~ss_backbones.fold`); or, unless ``partial``, the checkpoint is of another network: less than
+            90% of the tensors match, a tensor or a ramp differs, it has more blocks or fewer, or it lacks the class
+            token. A classifier's head may differ, and parts of the arch that the module leaves out may be there.
+            Nothing is loaded then.
     """
     if not isinstance(source, str | PathLike | Mapping):
         raise CheckpointError(f'The checkpoint must be a path, an address or a mapping, not {type(source).__name__}.')
@@ -100,6 +102,7 @@ def load_weights(
     own = module.state_dict()
     tensors = unwrap(checkpoint, name, average=use_ema).tensors
     weights = find_prefix(tensors, own.keys())[1] if prefix is None else under(tensors, prefix, name)
+    check_folding(weights, own, name)
 
     adapted = [*fit_first_conv(weights, own), *fit_positions(weights, module)]
     report = compare(weights, own, name, adapted, getattr(module, 'fresh', ()))

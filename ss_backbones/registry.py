@@ -25,7 +25,7 @@ DATASETS = _node(ROOT_DATASETS, 'classification')
 DATA_SAMPLERS = _node(ROOT_DATA_SAMPLERS, 'classification')
 FUNCTIONS = _node(ROOT_FUNCTIONS, 'classification')
 METRICS = _node(ROOT_METRICS, 'classification')
-HOOKS = _node(ROOT_HOOKS, 'classification')
+HOOKS = _node(ROOT_HOOKS, 'openmmlab', 'classification')
 LOOPS = _node(ROOT_LOOPS, 'classification')
 
 

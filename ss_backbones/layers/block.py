@@ -4,6 +4,8 @@ import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
+from ..folded_weights import refuse_other_folding
+
 
 def drop_path_rates(last: float, depth: int) -> list[float]:
     """The probability to drop a branch in every block: from 0 linearly up to that of the last."""
@@ -29,6 +31,7 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = mlp
         self.drop_path = DropPath(drop_path)
+        self.register_load_state_dict_pre_hook(refuse_other_folding)
 
     def forward(self, x: Tensor, *layout: object) -> Tensor:
         """(..., C) to (..., C); ``layout`` is what the attention needs to know of the tokens' places."""

@@ -1,11 +1,17 @@
 """The MLP of an SS block: own width, activation, ramp and bypass."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..settings import BlockSetting
+from .second_linear import ProjectGelu, project
+from .slabs import in_slabs, slabs_pay
+from .watching import is_watched
 
+Projection = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 _ACTIVATIONS: dict[str, type[nn.Module]] = {'GELU': nn.GELU, 'ReLU': nn.ReLU}
 
 
@@ -45,27 +51,29 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) to (..., C)."""
-        return self.contract(self.act(self.fc1(x)))
+        return self.finish(self.fc1(x))
 
-    def contract(self, hidden: Tensor) -> Tensor:
+    def finish(self, hidden: Tensor) -> Tensor:
+        """What follows the hidden features: activation, ramp and second linear, (..., hidden) to (..., C)."""
+        plain_gelu = isinstance(self.act, nn.GELU) and self.act.approximate == 'none' and not is_watched(self.act)
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # compilers decide for themselves what to keep
+        if plain_gelu and self.training and hidden.requires_grad and not self.drop.p and not traced:
+            return self.contract(hidden, ProjectGelu.apply)
+        return self.contract(self.act(hidden))
+
+    def contract(self, hidden: Tensor, projection: Projection = project) -> Tensor:
         """Add the ramp and come back to C channels: (..., hidden) to (..., C)."""
-        ramp, bias = self.pos_bias, self.fc2.bias
+        ramp, weight, bias = self.pos_bias, self.fc2.weight, self.fc2.bias
         if ramp is not None and self.training and self.drop.p > 0:
             # Dropout acts on the ramp as well, so here it has to be added to every token.
             hidden, ramp = hidden + ramp, None
         hidden = self.drop(hidden)
-        inner = self.fc2.in_features
+        past_shift = None
         if ramp is not None:
             # fc2(h + r) = W h + (b + W r): the constant ramp needs no pass over the hidden tensor.
-            bias = bias + torch.mv(self.fc2.weight, ramp[:inner])
-        if inner == hidden.shape[-1]:
-            return self.drop(F.linear(hidden, self.fc2.weight, bias))
-        # Rows of a 2D slice are strided, which the matrix product takes as it is; a 4D slice would be copied.
-        rows = hidden.reshape(-1, hidden.shape[-1])
-        past = rows[:, inner:]
-        if ramp is not None:
-            past = past + ramp[inner:].to(past.dtype)  # under autocast the ramp is float32 and the tokens are not
-        out = torch.cat((F.linear(rows[:, :inner], self.fc2.weight, bias), past), dim=1)
+            bias = bias + torch.mv(weight, ramp[: self.fc2.in_features])
+            past_shift = ramp[self.fc2.in_features :]
+        out = projection(hidden.reshape(-1, hidden.shape[-1]), weight, bias, past_shift)
         return self.drop(out.reshape(*hidden.shape[:-1], out.shape[1]))
 
 
@@ -87,9 +95,17 @@ class ConvMlp(Mlp):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, H, W, C)."""
+        if slabs_pay(self, x):
+            return in_slabs(self._forward, x, halo=1, channels=self.fc1.out_features)
+        return self._forward(x)
+
+    def _forward(self, x: Tensor, rows: slice | None = None) -> Tensor:
+        """(B, H, W, C) to (B, H, W, C); ``rows`` keeps those alone in what comes out."""
         hidden = self.fc1(x)
         if self.relu_before_conv:
             hidden = F.relu(hidden)
         # Both permutes are views: channels-last tokens are a channels-last image.
-        hidden = self.dwconv(hidden.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return self.contract(self.act(hidden))
+        hidden = self.dwconv(hidden.permute(0, 3, 1, 2))
+        if rows is not None:
+            hidden = hidden[:, :, rows]
+        return self.finish(hidden.permute(0, 2, 3, 1))

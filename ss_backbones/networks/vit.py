@@ -9,10 +9,10 @@ from timm.layers import PatchEmbed, resample_abs_pos_embed, trunc_normal_
 from torch import Tensor, nn
 
 from ..layers import Block, Mlp, SelfAttention, drop_path_rates
+from ..layers.recompute import recomputed
 from ..settings import BlockSetting
 from .arch import Settings, resolve_arch, resolve_settings
 from .arguments import check_count, check_flag, check_image, check_shared, take_indices
-from .recompute import run_block
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class ViT(nn.Module):
     def grid_of(self, height: int, width: int) -> tuple[int, int]:
         """The height and width in patches of an image of so many pixels."""
         size = self.arch.patch_size
-        return math.ceil(height / size), math.ceil(width / size)
+        return -(-height // size), -(-width // size)  # rounded up, in whole numbers: sizes may be symbols
 
     def resize_positions(self, img_size: int | Sequence[int]) -> None:
         """Put a position table for images of another size in place of the own one, resized from it (bicubic).
@@ -201,7 +201,7 @@ class ViT(nn.Module):
         x = self.pos_drop(x + positions)
         taken = []
         for i, block in enumerate(self.blocks[:stop]):
-            x = run_block(block, self.with_cp, x, grid)
+            x = recomputed(block, x, grid) if self.with_cp else block(x, grid)
             if i in after:
                 taken.append(x)
         return self.norm(x), taken

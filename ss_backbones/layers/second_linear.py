@@ -1,0 +1,58 @@
+"""The second linear of an MLP and what goes past it, also without keeping GELU's result for the backward pass."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def project(hidden: Tensor, weight: Tensor, bias: Tensor, past_shift: Tensor | None) -> Tensor:
+    """Project the first channels and let the others past.
+
+    Args:
+        hidden: (N, H).
+        weight: (D, I); the last H - I channels go past it.
+        bias: (D,).
+        past_shift: (H - I,), added to the channels that go past; None adds nothing.
+
+    Returns:
+        (N, D + H - I).
+    """
+    inner = weight.shape[1]
+    if inner == hidden.shape[1]:
+        return F.linear(hidden, weight, bias)
+    # Rows of a 2D slice are strided, which the matrix product takes as it is.
+    past = hidden[:, inner:]
+    if past_shift is not None:
+        past = past + past_shift.to(past.dtype)  # under autocast the ramp is float32 and the tokens are not
+    return torch.cat((F.linear(hidden[:, :inner], weight, bias), past), dim=1)
+
+
+class ProjectGelu(torch.autograd.Function):
+    """:func:`project` of GELU's result. GELU's input alone is kept for the backward pass, which computes GELU again.
+
+    Otherwise GELU would keep its input and the linear its own, one third of all that PVTv2 keeps. A function of its
+    own and no activation checkpointing: that knows none of torch.func's transforms, and would take weights that are in
+    the module by then for those that were used.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(hidden: Tensor, weight: Tensor, bias: Tensor, past_shift: Tensor | None) -> Tensor:
+        return project(F.gelu(hidden), weight, bias, past_shift)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple[Tensor, Tensor, Tensor, Tensor | None], output: Tensor) -> None:  # noqa: ANN001
+        hidden, weight, _, _ = inputs
+        ctx.save_for_backward(hidden, weight)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # noqa: ANN001
+        hidden, weight = ctx.saved_tensors
+        width, inner = weight.shape
+        first = grad[:, :width]
+        # autocast is off here, so the dtypes are matched by hand; autograd gives each gradient its parameter's dtype
+        activated = F.gelu(hidden[:, :inner]).to(grad.dtype)
+        grad_activated = torch.cat((first @ weight.to(grad.dtype), grad[:, width:]), dim=1)
+        grad_hidden = torch.ops.aten.gelu_backward(grad_activated.to(hidden.dtype), hidden)
+        return grad_hidden, first.t() @ activated, first.sum(0), None
