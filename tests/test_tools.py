@@ -71,35 +71,6 @@ def test_complexity_refuses(call, arguments: list[str], text: str) -> None:
     assert code == 2 and text in said
 
 
-def test_benchmark_takes_turns_and_prints_the_ratio(call, monkeypatch: pytest.MonkeyPatch) -> None:
-    code, said = call('benchmark', '--shapes', '1x32x64', '--runs', '2')
-    assert code == 0 and '1 x 3 x 32 x 64' in said
-    assert all(f'  {name} ' in said for name in ('b0', 'b0:uniform', 'timm:pvt_v2_b0'))
-    assert said.count('times as fast as timm:pvt_v2_b0') == 2
-    order = []
-    models = {name: torch.nn.Identity() for name in 'AB'}
-    for name, model in models.items():
-        model.register_forward_hook(lambda *_, name=name: order.append(name))
-    times = load_tool('benchmark', monkeypatch).measure(models, torch.zeros(1), 3)
-    assert load_tool('benchmark', monkeypatch).quartiles([2, 4, 6, 8, 20], [1, 1, 1, 1, 1]) == (3, 6, 14)
-    assert order == list('ABABABABAB') and {name: len(t) for name, t in times.items()} == {'A': 3, 'B': 3}
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'text'),
-    [
-        (['--models', 'b9'], "arch='b9' is unknown"),
-        (['--against', 'timm:pvt_v9'], 'is no timm model'),
-        (['--shapes', '224x224'], "'224x224' is no BxHxW"),
-        (['--shapes', '1x0x224'], 'all three must be at least 1'),
-        (['--runs', '0'], 'at least one run'),
-    ],
-)
-def test_benchmark_refuses(call, arguments: list[str], text: str) -> None:
-    code, said = call('benchmark', *arguments)
-    assert code == 2 and text in said
-
-
 @pytest.fixture(scope='module')
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The demo's config on three generated images, and a checkpoint of its untrained model."""

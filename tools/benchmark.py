@@ -1,115 +1,154 @@
-"""Times backbones against each other: run by run in turn, in one process, medians and their ratio.
+"""Times backbones, or whole detectors, against each other: run by run in turn, in one process, medians and their ratio.
 
-python tools/benchmark.py
-python tools/benchmark.py --models b2 b2:uniform --against timm:pvt_v2_b2 timm:convnext_tiny --shapes 1x800x1344
+    python tools/benchmark.py
+    python tools/benchmark.py --mode train --csv train.csv
+    python tools/benchmark.py --models b2 b2:uniform --against timm:pvt_v2_b2 mmdet:PVTv2-b2 --shapes 1x800x1344
+    python tools/benchmark.py --models b0 vit-tiny --against timm:convnext_tiny timm:swin_tiny_patch4_window7_224
+    python tools/benchmark.py --detector --against timm:pvt_v2_b0 mmdet:PVTv2-b0
 
-An own model is an arch of SSPVTv2, with ':uniform' for its plain twin; what it returns is what a detector gets. A peer
-is 'timm:' and a name, with features_only.
+Peak memory is that of each contestant in a process of its own. The share is that of the rate of multiply-adds which a
+large matrix product reached beside it; a training step counts as three forward passes.
 """
 
 import argparse
-import statistics
+import importlib.util
+import os
 import sys
-import time
-from collections.abc import Callable
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-import timm
-import torch
-from torch import nn
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package works from here uninstalled too
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # the folder benchmarking lies here
 
-from ss_backbones import SSPVTv2
-from ss_backbones.complexity import complexity
+import torch
+from benchmarking.contestants import NAMES, check, with_folded
+from benchmarking.machine import machine_name
+from benchmarking.plan import Plan, Shape
+from benchmarking.results import append_csv, check_csv, csv_row, table
+from benchmarking.session import Outcome, measure_shape
+
+MODELS = {'cpu': ['b0', 'b0:uniform'], 'cuda': ['b2', 'b2:uniform']}
+PEERS = {'cpu': ['timm:pvt_v2_b0'], 'cuda': ['timm:pvt_v2_b2']}
+SHAPES = {
+    ('cpu', 'infer'): ['8x224x224', '1x800x1344'],
+    ('cpu', 'train'): ['2x512x512'],
+    ('cuda', 'infer'): ['256x224x224', '1x800x1344'],
+    ('cuda', 'train'): ['2x800x1344'],
+}
+DETECTOR_SHAPES = {'infer': ['1x800x1344'], 'train': ['2x512x512']}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--models', nargs='+', default=['b0', 'b0:uniform'], metavar='ARCH[:uniform]')
-    parser.add_argument('--against', nargs='+', default=['timm:pvt_v2_b0'], metavar='timm:NAME')
-    parser.add_argument('--shapes', nargs='+', type=_shape, default=[(8, 224, 224), (1, 800, 1344)], metavar='BxHxW')
-    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
-    parser.add_argument('--runs', type=int, default=15, help='timed runs of each model')
+def main() -> int:
+    """0, 1 if a contestant failed, 130 after Ctrl-C."""
+    parser = _parser()
     arguments = parser.parse_args()
-    if arguments.runs < 1:
-        parser.error(f'--runs {arguments.runs}: at least one run is needed.')
-    if arguments.device == 'cuda' and not torch.cuda.is_available():
-        parser.error('--device cuda: no CUDA device is available here; leave it out to measure the CPU.')
     try:
-        models = {name: _build(name).to(arguments.device).eval() for name in arguments.models + arguments.against}
+        plan, names, peers, shapes = _checked(arguments)
     except ValueError as error:
-        parser.error(str(error))
-    print(f'{_machine(arguments.device)}, torch {torch.__version__}, float32, features only')
-    for batch, height, width in arguments.shapes:
-        x = torch.randn(batch, 3, height, width, device=arguments.device)
-        times = measure(models, x, arguments.runs)
-        print(f'\n{batch} x 3 x {height} x {width}')
-        for name, seconds in times.items():
-            macs = complexity(models[name], x.shape).macs / 1e9
-            print(f'  {name:24} {statistics.median(seconds) * 1e3:9.1f} ms {macs:8.2f} GMACs', end='')
-            for peer in arguments.against:
-                if name != peer:
-                    low, middle, high = quartiles(times[peer], seconds)
-                    print(f'   {middle:.2f} times as fast as {peer} (quartiles {low:.2f} to {high:.2f})', end='')
-            print()
+        parser.error(f'{error}.')
+    machine = machine_name(plan.device)
+    print(f'{machine}, torch {torch.__version__}, {plan}')
+    failed = False
+    with _own_compile_cache(plan.compiled):
+        for shape in shapes:
+            outcome = measure_shape(names, shape, plan, arguments.runs)
+            _report(outcome, shape, peers, plan, arguments.runs)
+            if arguments.csv and outcome.results:
+                peer = next((outcome.results[name] for name in peers if name in outcome.results), None)
+                rows = [csv_row(r, peer if r is not peer else None, plan, machine) for r in outcome.results.values()]
+                append_csv(arguments.csv, rows)
+            if outcome.stopped:
+                return 130
+            failed |= bool(outcome.failed)
+            if plan.compiled:
+                torch.compiler.reset()  # what was compiled for this shape counts against the limit for the next
+    return int(failed)
 
 
-def measure(models: dict[str, nn.Module], x: torch.Tensor, runs: int) -> dict[str, list[float]]:
-    """Seconds of each run of each model; the models take turns, so that whatever slows the machine slows all."""
-    wait: Callable[[], None] = torch.cuda.synchronize if x.is_cuda else lambda: None
-    times: dict[str, list[float]] = {name: [] for name in models}
-    with torch.inference_mode():
-        for run in range(-2, runs):  # two rounds to warm up
-            for name, model in models.items():
-                wait()
-                start = time.perf_counter()
-                model(x)
-                wait()
-                if run >= 0:
-                    times[name].append(time.perf_counter() - start)
-    return times
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--models', nargs='+', metavar='NAME', help=f'{NAMES}. {_defaults(MODELS)}')
+    parser.add_argument(
+        '--against',
+        nargs='*',
+        metavar='NAME',
+        help=f'what all models are compared to, in the CSV file to the first; no NAME: nothing. {_defaults(PEERS)}',
+    )
+    parser.add_argument('--shapes', nargs='+', metavar='BxHxW', help='of the input, such as 8x224x224')
+    parser.add_argument('--mode', choices=('infer', 'train'), default='infer', help='train: forward and backward')
+    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
+    parser.add_argument('--dtype', choices=('fp32', 'bf16'), default='fp32', help='bf16: autocast')
+    parser.add_argument('--compile', action='store_true', help='torch.compile, for each shape anew')
+    parser.add_argument('--detector', action='store_true', help='Mask R-CNN with each contestant as its backbone')
+    parser.add_argument('--fold', action='store_true', help='also measure each own model as ss_backbones.fold makes it')
+    parser.add_argument('--runs', type=int, default=15, help='timed runs of each contestant; default 15')
+    parser.add_argument('--csv', type=_file, metavar='FILE', help="a new file for a table with the columns of timm's")
+    return parser
 
 
-def quartiles(slower: list[float], faster: list[float]) -> tuple[float, float, float]:
-    """The three quartiles of the ratio, round by round; the middle one is the median."""
-    ratios = [a / b for a, b in zip(slower, faster, strict=True)]
-    if len(ratios) == 1:
-        return ratios[0], ratios[0], ratios[0]
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return low, middle, high
+def _defaults(names: Mapping[str, Sequence[str]]) -> str:
+    return f'Default: {" ".join(names["cpu"])}; on CUDA {" ".join(names["cuda"])}'
 
 
-def _build(name: str) -> nn.Module:
-    if name.startswith('timm:'):
-        peer = name.removeprefix('timm:')
-        if not timm.is_model(peer):
-            raise ValueError(f'{peer!r} is no timm model; perhaps {", ".join(timm.list_models(f"*{peer}*")[:5])}')
-        return timm.create_model(peer, features_only=True)
-    arch, _, settings = name.partition(':')
-    return SSPVTv2(arch, settings or 'specific')
+def _file(text: str) -> Path:
+    if not text:  # which Path takes for the current folder
+        raise argparse.ArgumentTypeError('the name is empty; give that of a new file, such as benchmark.csv')
+    return Path(text)
 
 
-def _shape(text: str) -> tuple[int, int, int]:
-    try:
-        batch, height, width = (int(number) for number in text.split('x'))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'{text!r} is no BxHxW such as 1x800x1344') from None
-    if min(batch, height, width) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r}: all three must be at least 1')
-    return batch, height, width
+def _checked(arguments: argparse.Namespace) -> tuple[Plan, list[str], list[str], list[Shape]]:
+    """What to do, all contestants, those to compare to, and the shapes.
+
+    Raises:
+        ValueError: Something cannot be measured; the text says what and why.
+    """
+    plan = Plan(arguments.mode, arguments.device, arguments.dtype, arguments.compile, arguments.detector)
+    if plan.device == 'cuda' and not torch.cuda.is_available():
+        raise ValueError('--device cuda: no CUDA device is available here; leave it out to measure the CPU')
+    if arguments.runs < 1:
+        raise ValueError(f'--runs {arguments.runs}: at least one run is needed')
+    if arguments.csv:
+        check_csv(arguments.csv)
+    if plan.detector and importlib.util.find_spec('mmdet') is None:
+        raise ValueError('--detector needs mmdet, which is not installed. Install it as the README says')
+    standard = DETECTOR_SHAPES[plan.mode] if plan.detector else SHAPES[plan.device, plan.mode]
+    shapes = list(dict.fromkeys(Shape.parse(text) for text in arguments.shapes or standard))
+    models = arguments.models or MODELS[plan.device]
+    if arguments.fold:
+        models = [form for name in models for form in with_folded(name)]
+    peers = list(dict.fromkeys(PEERS[plan.device] if arguments.against is None else arguments.against))
+    names = list(dict.fromkeys([*models, *peers]))
+    for name in names:
+        check(name, plan)
+    return plan, names, peers, shapes
 
 
-def _machine(device: str) -> str:
-    if device == 'cuda':
-        return torch.cuda.get_device_name()
-    names = [line.split(':')[1].strip() for line in _lines('/proc/cpuinfo') if line.startswith('model name')]
-    return f'{names[0] if names else "CPU"}, {torch.get_num_threads()} threads'
+def _report(outcome: Outcome, shape: Shape, peers: Sequence[str], plan: Plan, runs: int) -> None:
+    results = outcome.results
+    print(f'\n{shape}')
+    for name, why in outcome.failed.items():
+        print(f'  {name} failed and is left out: {why}')
+    if results:
+        print(table(results, peers, plan))
+        print(f'  the machine: {next(iter(results.values())).peaks}')
+    if outcome.stopped:
+        rounds = len(next(iter(results.values())).seconds) if results else 0
+        print(f'  stopped after {rounds} of {runs} rounds')
+    sys.stdout.flush()
 
 
-def _lines(file: str) -> list[str]:
-    return Path(file).read_text().splitlines() if Path(file).exists() else []
+@contextmanager
+def _own_compile_cache(compiled: bool) -> Iterator[None]:
+    """An empty cache for torch.compile, or its seconds would be those of an earlier call."""
+    if not compiled:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ['TORCHINDUCTOR_CACHE_DIR'] = folder
+        yield
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())
