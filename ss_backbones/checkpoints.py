@@ -17,6 +17,7 @@ from .folded_weights import check_folding
 from .unwrapping import find_prefix, under, unwrap
 
 _RAMP = '.mlp.pos_bias'
+FOR_PROGRAMS = ' To take what fits on purpose, pass partial=True.'  # tools without the option leave it out
 HEAD = 'head.'  # the classifier's, which may differ: other data have other classes
 _CLASS_TOKEN = 'cls_token'
 _BLOCK = re.compile(r'^(stages\.\d+\.)?blocks\.\d+')
@@ -109,8 +110,8 @@ def load_weights(
     problem = 'nothing fits' if not report.matched else '' if partial else _other_network(report, module)
     if problem:
         raise CheckpointError(
-            f'{report}\nNothing was loaded: {problem}. Is the checkpoint of the same arch, settings and channels? '
-            'To take what fits on purpose, pass partial=True.'
+            f'{report}\nNothing was loaded: {problem}. Is the checkpoint of the same arch, settings and channels?'
+            + FOR_PROGRAMS
         )
     module.load_state_dict({key: weights[key] for key in report.matched}, strict=False)
     return report

@@ -13,6 +13,7 @@ import timm
 import torch
 from PIL import Image
 from table import PVT_V2, Row
+from tool_call import call_tool
 from torch import nn
 
 import ss_backbones
@@ -45,13 +46,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr(session, 'measure_peaks', lambda plan: PEAKS)
 
     def run(*arguments: object, tool=benchmark) -> tuple[int, str]:
-        monkeypatch.setattr(sys, 'argv', [tool.__name__, *map(str, arguments)])
-        try:
-            code = tool.main() or 0
-        except SystemExit as stop:
-            code = stop.code
-        said = capsys.readouterr()
-        return code, said.out + said.err
+        return call_tool(tool.main, (tool.__name__, *arguments), monkeypatch, capsys)
 
     return run
 

@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 from PIL import Image
+from tool_call import call_tool
 from torch import nn
 
 pytest.importorskip('mmengine')
@@ -31,13 +32,7 @@ def tool(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
 def call(tool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     def run(*arguments: object) -> tuple[int, str]:
         """The exit code, and everything that was said."""
-        monkeypatch.setattr(sys, 'argv', ['growth', *map(str, arguments)])
-        try:
-            code = tool('growth').main()
-        except SystemExit as stop:
-            code = stop.code
-        said = capsys.readouterr()
-        return code, said.out + said.err
+        return call_tool(tool('growth').main, ('growth', *arguments), monkeypatch, capsys)
 
     return run
 

@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from tiny_data import write_coco
+from tool_call import call_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO_CONFIG = ROOT / 'configs/demo/mask-rcnn_ss-pvtv2-b0_shapes.py'
@@ -34,13 +35,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     def run(name: str, *arguments: object) -> tuple[int, str]:
         """The exit code, and everything that was said."""
         module = load_tool(name, monkeypatch)
-        monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
-        try:
-            code = module.main() or 0
-        except SystemExit as stop:
-            code = stop.code
-        said = capsys.readouterr()
-        return code, said.out + said.err
+        return call_tool(module.main, (name, *arguments), monkeypatch, capsys)
 
     return run
 

@@ -24,9 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # the folder benchmark
 
 import torch
 from benchmarking.contestants import NAMES, check, with_folded
+from benchmarking.files import check_new
 from benchmarking.machine import machine_name
 from benchmarking.plan import Plan, Shape
-from benchmarking.results import append_csv, check_csv, csv_row, table
+from benchmarking.results import append_csv, csv_row, table
 from benchmarking.session import Outcome, measure_shape
 
 MODELS = {'cpu': ['b0', 'b0:uniform'], 'cuda': ['b2', 'b2:uniform']}
@@ -110,7 +111,7 @@ def _checked(arguments: argparse.Namespace) -> tuple[Plan, list[str], list[str],
     if arguments.runs < 1:
         raise ValueError(f'--runs {arguments.runs}: at least one run is needed')
     if arguments.csv:
-        check_csv(arguments.csv)
+        check_new(arguments.csv)
     if plan.detector and importlib.util.find_spec('mmdet') is None:
         raise ValueError('--detector needs mmdet, which is not installed. Install it as the README says')
     standard = DETECTOR_SHAPES[plan.mode] if plan.detector else SHAPES[plan.device, plan.mode]

@@ -24,10 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # the folder benchmark
 
 import torch
 from benchmarking.contestants import PVT_V2_ARCHS, check, split
+from benchmarking.files import check_new
 from benchmarking.machine import machine_name
 from benchmarking.memory import explain
 from benchmarking.plan import Plan, Shape
-from benchmarking.results import MIB, append_csv, check_csv
+from benchmarking.results import MIB, append_csv
 from benchmarking.steps import make_step
 from benchmarking.timing import WARM_UP, quartiles, rounds
 from growth_picture import LINES, draw, exponent
@@ -138,7 +139,7 @@ def _checked(arguments: argparse.Namespace) -> Plan:
     if arguments.csv and arguments.csv.resolve() == arguments.out.resolve():
         raise ValueError(f'{arguments.out} cannot be both the picture and the CSV file')
     for file in filter(None, (arguments.out, arguments.csv)):
-        check_csv(file)
+        check_new(file)
     return plan
 
 

@@ -20,6 +20,7 @@ import matplotlib
 matplotlib.use('Agg')
 
 import matplotlib.pyplot as plt
+from benchmarking.files import check_new
 from matplotlib.axes import Axes
 
 OWN, PEER = '#0072B2', '#E69F00'  # of Okabe and Ito's palette, which colour-blind people can tell apart
@@ -77,10 +78,7 @@ def _once(files: Sequence[Path]) -> Sequence[Path]:
 def _check_out(out: Path) -> None:
     if out.suffix != '.png':
         raise ValueError(f'{out} does not end in .png; the CSV files come first, the picture last')
-    if out.exists():
-        raise ValueError(f'{out} exists, and is not overwritten; take another name')
-    if not out.parent.is_dir():
-        raise ValueError(f'{out}: there is no folder {out.parent}; make it first')
+    check_new(out)
 
 
 def read(file: Path) -> list[dict[str, str]]:

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from ..checkpoint_files import CheckpointError, read_checkpoint
-from ..checkpoints import HEAD, LoadReport, load_weights
+from ..checkpoints import FOR_PROGRAMS, HEAD, LoadReport, load_weights
 from ..recognition import known_networks, recognise
 from ..unwrapping import find_prefix, unwrap
 from .errors import ExportError
 
-_FOR_PROGRAMS = ' To take what fits on purpose, pass partial=True.'  # an option of the loader, not of the tool
 _CLASSES = re.compile(r'head\.weight \(\((\d+), (\d+)\) in the checkpoint, \(\d+, \2\)')
 
 
@@ -46,9 +45,9 @@ def load(
         report = load_weights(network, checkpoint, **options)
     except CheckpointError as error:
         text = str(error)
-        if _FOR_PROGRAMS not in text:  # it could not be read
+        if FOR_PROGRAMS not in text:  # it could not be read
             raise
-        raise CheckpointError(text.replace(_FOR_PROGRAMS, '') + _what_it_is(checkpoint, name)) from error
+        raise CheckpointError(text.replace(FOR_PROGRAMS, '') + _what_it_is(checkpoint, name)) from error
     if report.missing or report.wrong_shape or report.fresh:
         raise ExportError(
             f'{checkpoint} has not all weights of what would be exported, and the rest would be random.\n{report}'

@@ -53,6 +53,8 @@ class ProjectGelu(torch.autograd.Function):
         first = grad[:, :width]
         # autocast is off here, so the dtypes are matched by hand; autograd gives each gradient its parameter's dtype
         activated = F.gelu(hidden[:, :inner]).to(grad.dtype)
-        grad_activated = torch.cat((first @ weight.to(grad.dtype), grad[:, width:]), dim=1)
+        grad_activated = first @ weight.to(grad.dtype)
+        if inner < hidden.shape[1]:
+            grad_activated = torch.cat((grad_activated, grad[:, width:]), dim=1)
         grad_hidden = torch.ops.aten.gelu_backward(grad_activated.to(hidden.dtype), hidden)
         return grad_hidden, first.t() @ activated, first.sum(0), None

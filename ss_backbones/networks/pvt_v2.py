@@ -8,9 +8,9 @@ from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from ..layers import Block, ConvMlp, OverlapPatchEmbed, SpatialReductionAttention, drop_path_rates
-from ..layers.recompute import recomputed
 from .arch import Settings, resolve_arch, resolve_settings
 from .arguments import check_flag, check_image, check_shared, take_indices
+from .recompute import run_block
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Stage(nn.Module):
         if self.downsample is not None:
             x = self.downsample(x.permute(0, 3, 1, 2))
         for block in self.blocks:
-            x = recomputed(block, x) if self.with_cp else block(x)
+            x = run_block(block, self.with_cp, x)
         return self.norm(x)
 
 

@@ -9,10 +9,10 @@ from timm.layers import PatchEmbed, resample_abs_pos_embed, trunc_normal_
 from torch import Tensor, nn
 
 from ..layers import Block, Mlp, SelfAttention, drop_path_rates
-from ..layers.recompute import recomputed
 from ..settings import BlockSetting
 from .arch import Settings, resolve_arch, resolve_settings
 from .arguments import check_count, check_flag, check_image, check_shared, take_indices
+from .recompute import run_block
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ class ViT(nn.Module):
         x = self.pos_drop(x + positions)
         taken = []
         for i, block in enumerate(self.blocks[:stop]):
-            x = recomputed(block, x, grid) if self.with_cp else block(x, grid)
+            x = run_block(block, self.with_cp, x, grid)
             if i in after:
                 taken.append(x)
         return self.norm(x), taken

@@ -134,25 +134,6 @@ def _mib(size: int | None) -> float | None:
     return None if size is None else round(size / MIB, 1)
 
 
-def check_csv(file: Path) -> None:
-    """Find out whether the file can be written, before anything is measured.
-
-    Raises:
-        ValueError: It is there already, or its folder is not.
-    """
-    if file.is_dir():
-        raise ValueError(f'{file} is a folder; give the name of a new file, such as {file / "benchmark.csv"}')
-    if file.exists() or file.is_symlink():
-        raise ValueError(f'{file} exists, and is not overwritten; take another name')
-    if not file.parent.is_dir():
-        raise ValueError(f'{file}: there is no folder {file.parent}; make it first')
-    try:  # the permissions alone do not tell, on a file system that is read-only or full
-        file.touch()
-        file.unlink()
-    except OSError as error:
-        raise ValueError(f'{file} cannot be written: {error.strerror}') from error
-
-
 def append_csv(file: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Add rows, with the names of the columns before the first."""
     new = not file.exists()

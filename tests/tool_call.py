@@ -1,0 +1,22 @@
+"""A tool as a user calls it, in this process."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+import pytest
+
+
+def call_tool(
+    main: Callable[[], int | None],
+    argv: Sequence[object],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> tuple[int, str]:
+    """The exit code, and everything that was said; the tool's name comes first in ``argv``."""
+    monkeypatch.setattr(sys, 'argv', list(map(str, argv)))
+    try:
+        code = main() or 0
+    except SystemExit as stop:
+        code = stop.code
+    said = capsys.readouterr()
+    return code, said.out + said.err
