@@ -96,6 +96,8 @@ def convert(
     about = {'format': 'pt', 'layout': layout, 'weights': unwrapped.kind, 'ss_backbones': __version__}
     if recognition.fits:
         about |= {'network': recognition.network.name, 'settings': recognition.network.settings}
+        if recognition.network.mlp:
+            about['mlp'] = recognition.network.mlp
     tensors = {LAYOUTS[layout] + key: value for key, value in weights.items()}
     if safetensors:
         write_safetensors(tensors, about, out)
@@ -129,7 +131,7 @@ def _weights(tensors: StateDict, name: str) -> tuple[StateDict, list[str]]:
     if not weights.keys() & known:
         raise CheckpointError(
             f'{name} has no tensor of a network of this package; its keys start with {starts(tensors)}. Is it a '
-            'checkpoint of SS-PVTv2, SS-ViT, or their plain twins PVTv2 and DeiT?'
+            'checkpoint of SS-PVTv2, SS-ViT, DFC-DeiT, or their plain twins PVTv2 and DeiT?'
         )
     inside = [value for key, value in tensors.items() if key.startswith(prefix)]
     if sum(value.numel() for value in inside) != sum(value.numel() for value in weights.values()):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .folded_weights import MARK
-from .layers import Block, ConvMlp, Mlp, SelfAttention, SpatialReductionAttention
+from .layers import Block, ConvMlp, DfcMlp, Mlp, SelfAttention, SpatialReductionAttention
 from .layers.folded import FoldedBlock, FoldedConvMlp, FoldedMlp
 
 
@@ -62,7 +62,10 @@ def _norms(block: Block) -> list[tuple[nn.LayerNorm, list[nn.Linear | nn.Conv2d]
         ValueError: The attention or the MLP is none of this package's.
     """
     attn, mlp = block.attn, block.mlp
-    for part, what, known in ((attn, 'attention', SelfAttention | SpatialReductionAttention), (mlp, 'MLP', Mlp)):
+    for part, what, known in (
+        (attn, 'attention', SelfAttention | SpatialReductionAttention),
+        (mlp, 'MLP', Mlp | DfcMlp),
+    ):
         if not isinstance(part, known):
             raise ValueError(f'A block has {type(part).__name__} for its {what}, which cannot be folded.')
     if isinstance(attn, SelfAttention):
@@ -81,7 +84,9 @@ def _check_plain(block: Block) -> None:
         ValueError: They do not, so that a new weight would be lost or mean something else.
     """
     layers = [layer for norm, behind in _norms(block) for layer in (norm, *behind)]
-    for layer in (*layers, block.mlp.fc2):
+    if isinstance(block.mlp, Mlp):
+        layers.append(block.mlp.fc2)
+    for layer in layers:
         own = dict(layer.named_parameters(recurse=False))
         if type(layer) not in (nn.Linear, nn.Conv2d, nn.LayerNorm) or not {'weight', 'bias'} <= own.keys():
             raise ValueError(
@@ -94,9 +99,9 @@ def _fold_block(block: Block) -> None:
     for norm, behind in _norms(block):
         _fold_norm(norm, behind)
     mlp = block.mlp
-    if mlp.pos_bias is not None:
+    if isinstance(mlp, Mlp) and mlp.pos_bias is not None:
         _fold_ramp(mlp, mlp.pos_bias)
-    block.register_buffer(MARK, torch.ones((), dtype=torch.bool, device=mlp.fc2.weight.device))
+    block.register_buffer(MARK, torch.ones((), dtype=torch.bool, device=mlp.fc1.weight.device))
     # The module stays and changes its class, so that whoever else keeps it, such as for freezing, has the folded one.
     block.__class__ = FoldedBlock
 

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from .checkpoints import HEAD, LoadReport, compare
-from .layers import Mlp
+from .layers import Block
 from .layouts import StateDict
-from .timm_models import MODEL_NAMES
+from .timm_models.registration import DEFAULTS
 
+_KINDS = (('specific', ''), ('uniform', ''), ('uniform', 'dfc'))  # settings and MLPs
 # What follows from the data and not from the network: the dimension that may differ, and what it counts.
 _FREE = {'head.weight': (0, 'classes'), 'patch_embed.proj.weight': (1, 'channels'), 'pos_embed': (1, 'positions')}
 
@@ -24,11 +25,13 @@ class Network:
     Args:
         name: Its timm name.
         settings: Its settings.
+        mlp: The kind of its MLPs, where it is not the model's own; or nothing.
         state: Its state dict; the ramps have values, the other tensors only shapes.
     """
 
     name: str
     settings: str
+    mlp: str
     state: StateDict
 
 
@@ -49,14 +52,18 @@ class Recognition:
     fits: bool
 
     def __str__(self) -> str:
-        text = ', '.join((f'settings={self.network.settings!r}', *self.details))
-        return f'{self.network.name} ({text})'
+        network = self.network
+        mlp = [f'mlp={network.mlp!r}'] if network.mlp else []
+        return f'{network.name} ({", ".join((f"settings={network.settings!r}", *mlp, *self.details))})'
 
 
 @cache
 def known_networks() -> tuple[Network, ...]:
-    """Every registered model with the specific and the uniform settings."""
-    return tuple(_build(name, settings) for settings in ('specific', 'uniform') for name in MODEL_NAMES)
+    """Every registered model with the specific and the uniform settings, and with DFC MLPs."""
+    # those of a model's own come first, as the first of equals is found
+    own = [(name, defaults['settings'], '') for name, defaults in DEFAULTS.items() if defaults]
+    others = [(name, *kind) for kind in _KINDS for name, defaults in DEFAULTS.items() if not defaults]
+    return tuple(_build(*which) for which in (*own, *others))
 
 
 def recognise(weights: Mapping[str, Tensor], source: str) -> Recognition:
@@ -69,15 +76,16 @@ def recognise(weights: Mapping[str, Tensor], source: str) -> Recognition:
     return min((_held_against(network, weights, source) for network in known_networks()), key=_distance)
 
 
-def _build(name: str, settings: str) -> Network:
+def _build(name: str, settings: str, mlp: str) -> Network:
     with torch.device('meta'):  # no memory, no initialisation
-        model = timm.create_model(name, settings=settings)
+        model = timm.create_model(name, settings=settings, **(dict(mlp=mlp) if mlp else {}))
     state = model.state_dict()
-    mlps = [(key, module) for key, module in model.named_modules() if isinstance(module, Mlp)]
-    for (key, mlp), setting in zip(mlps, model.settings, strict=True):
-        if mlp.pos_bias is not None:  # without values there, but these follow from the settings
-            state[f'{key}.pos_bias'] = torch.linspace(0, setting.pos_scale, mlp.pos_bias.numel())
-    return Network(name, settings, state)
+    blocks = [key for key, module in model.named_modules() if isinstance(module, Block)]
+    for key, setting in zip(blocks, model.settings, strict=True):
+        ramp = f'{key}.mlp.pos_bias'
+        if ramp in state:  # without values there, but these follow from the settings
+            state[ramp] = torch.linspace(0, setting.pos_scale, state[ramp].numel())
+    return Network(name, settings, mlp, state)
 
 
 def _held_against(network: Network, weights: Mapping[str, Tensor], source: str) -> Recognition:

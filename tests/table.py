@@ -43,4 +43,7 @@ VIT = tuple(
     )
 )
 MODELS = (*PVT_V2, *VIT)
+# the probes: DeiTs with learned layers in the place of activations and second linears
+DFC = {f'dfc_deit_{arch}_patch16_224': f'deit_{arch}_patch16_224' for arch in ('tiny', 'small', 'base')}
+NAMES = [*(row.name for row in MODELS), 'ss_vit_base_patch16_384', *DFC]
 ARCHS = [row.arch for row in PVT_V2]

@@ -186,6 +186,7 @@ def test_activations_are_recomputed_where_asked() -> None:
     assert all(stage.with_cp for stage in build('b0:cp', TINY, Plan('train')).stages)
     assert build(f'{PEER}:cp', TINY, Plan('train')).grad_checkpointing
     assert build('timm:deit_tiny_patch16_224:cp', TINY, Plan('train')).model.grad_checkpointing
+    assert build('b0:dfc', TINY, Plan()).state_dict().keys() == ss_backbones.SSPVTv2('b0', 'uniform', mlp='dfc').state_dict().keys()
     assert build('b0:uniform:cp', TINY, Plan('train')).settings == build('b0:uniform', TINY, Plan('train')).settings
 
 

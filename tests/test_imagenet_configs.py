@@ -13,12 +13,13 @@ from config_files import CLASSIFIERS, ROOT, read, twin_of  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.registry import MODELS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
-from table import PVT_V2, VIT  # noqa: E402
+from table import DFC, PVT_V2, VIT  # noqa: E402
 from tiny_images import write_classes  # noqa: E402
 
 from ss_backbones.classification.recipe import fit_schedule, scale_learning_rate  # noqa: E402
 
 SS = [name for name in CLASSIFIERS if '/ss-' in name]
+PROBES = {f'imagenet/dfc-deit-{name.split("_")[2]}_8xb128_in1k.py': name for name in DFC}
 FINE = [name for name in SS if 'ft384' in name]
 EXTRA = ['imagenet/ss-pvtv2-b0_8xb128-distill_in1k.py', 'imagenet/ss-pvtv2-b0_8xb128-ema_in1k.py']
 
@@ -28,7 +29,7 @@ def test_the_folder_holds_every_model_and_its_twin() -> None:
     names += [f'ss-vit-{row.arch}_8xb{rest}_in1k' for row in VIT for rest in ('128', '64-ft384')]
     expected = [f'imagenet/{name}.py' for name in names]
     assert sorted(SS) == sorted(expected + EXTRA)
-    assert sorted(CLASSIFIERS) == sorted([*SS, *(twin_of(name) for name in expected)])
+    assert sorted(CLASSIFIERS) == sorted([*SS, *(twin_of(name) for name in expected), *PROBES])
 
 
 @pytest.mark.parametrize('name', [name for name in SS if name not in EXTRA])
@@ -44,7 +45,7 @@ def test_a_twin_differs_in_its_settings_alone(name: str) -> None:
     assert sum(p.numel() for p in plain.parameters()) == sum(p.numel() for p in theirs.parameters())
 
 
-@pytest.mark.parametrize('name', [name for name in SS if name not in FINE])
+@pytest.mark.parametrize('name', [*(name for name in SS if name not in FINE), *PROBES])
 def test_the_recipe_of_deit(name: str) -> None:
     config = read(name).copy()
     assert config.train_dataloader.batch_size == 128
@@ -127,5 +128,7 @@ def test_one_step(name: str, images: Path, tmp_path: Path, monkeypatch: pytest.M
 def test_every_config_names_its_model() -> None:
     for row in PVT_V2:
         assert read(f'imagenet/ss-pvtv2-{row.arch.replace("_", "-")}_8xb128_in1k.py').model.backbone.name == row.name
+    for config, name in PROBES.items():
+        assert read(config).model.backbone.name == name
     for row in VIT:
         assert read(f'imagenet/ss-vit-{row.arch}_8xb128_in1k.py').model.backbone.name == row.name

@@ -5,13 +5,13 @@ import math
 import pytest
 import timm
 import torch
-from table import MODELS
+from table import DFC, MODELS, NAMES
 from timm.models import group_parameters
 from torch import Tensor, nn
 
 from ss_backbones.timm_models import MODEL_NAMES
 
-TWINS = {row.name: row.plain for row in MODELS} | {'ss_vit_base_patch16_384': 'deit_base_patch16_384'}
+TWINS = {row.name: row.plain for row in MODELS} | {'ss_vit_base_patch16_384': 'deit_base_patch16_384'} | DFC
 SIDE = 64  # the smallest at which no attention has a single key, whose query would get no gradient
 every_model = pytest.mark.parametrize('name', TWINS)
 
@@ -33,7 +33,7 @@ def image(side: int = SIDE, channels: int = 3, batch: int = 2) -> Tensor:
 
 
 def test_the_table_has_them_all() -> None:
-    assert sorted(TWINS) == sorted(MODEL_NAMES) == sorted(timm.list_models('ss_*'))
+    assert sorted(TWINS) == sorted(NAMES) == sorted(MODEL_NAMES) == sorted(timm.list_models(['ss_*', 'dfc_*']))
 
 
 def test_forward(model: nn.Module) -> None:
@@ -82,7 +82,7 @@ def test_a_traced_model_gives_the_same(model: nn.Module) -> None:
         torch.testing.assert_close(traced(x), model(x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('name', ['ss_pvt_v2_b0', 'ss_vit_tiny_patch16_224'])
+@pytest.mark.parametrize('name', ['ss_pvt_v2_b0', 'ss_vit_tiny_patch16_224', 'dfc_deit_tiny_patch16_224'])
 def test_an_exported_model_gives_the_same(name: str) -> None:
     model = timm.create_model(name, num_classes=7).eval()
     exported = torch.export.export(model, (image(),), dynamic_shapes=({0: torch.export.Dim('batch')},)).module()

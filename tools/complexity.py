@@ -15,6 +15,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package works from here uninstalled too
 
 from ss_backbones.complexity import complexity
+from ss_backbones.timm_models import MODEL_NAMES
 
 
 def main() -> None:
@@ -36,28 +37,28 @@ def _from_timm(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -
     if not timm.is_model(name):
         near = ', '.join(timm.list_models(f'*{name}*')[:5] or timm.list_models('ss_*'))
         parser.error(f'{name!r} is neither a timm model nor a config file. Perhaps: {near}')
-    if arguments.settings and not name.startswith('ss_'):
+    if not arguments.settings:
+        return timm.create_model(name)
+    if name not in MODEL_NAMES:
         parser.error(f"--settings is for this package's models; {name} has none.")
-    return timm.create_model(name, **({'settings': arguments.settings} if arguments.settings else {}))
+    try:
+        return timm.create_model(name, settings=arguments.settings)
+    except ValueError as error:
+        parser.error(f'{name}: {error}')
 
 
 def _from_config(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> nn.Module:
     if arguments.settings:
         parser.error('--settings is for timm names; a config says itself which settings its backbone has.')
     # Only a config needs OpenMMLab, so a machine without it can still count the timm models.
-    from mmengine.registry import MODELS, init_default_scope
-
+    from ss_backbones.openmmlab.backbone_building import build_backbone
     from ss_backbones.openmmlab.command_line import UsageError, read_config
 
     try:
         config = read_config(arguments.model, {}, custom_imports=True)
     except UsageError as error:
         parser.error(str(error))
-    if 'name' in config.model.backbone:  # of a classifier
-        options = dict(config.model.backbone)
-        return timm.create_model(options.pop('name'), **options)
-    init_default_scope(config.get('default_scope', 'mmengine'))
-    return MODELS.build(config.model.backbone)
+    return build_backbone(config.model.backbone, config.get('default_scope', 'mmengine'))
 
 
 if __name__ == '__main__':

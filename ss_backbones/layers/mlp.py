@@ -4,12 +4,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..settings import BlockSetting
+from .depthwise import DepthwiseMixin
 from .second_linear import ProjectGelu, project
-from .slabs import in_slabs, slabs_pay
-from .watching import is_watched
+from .watching import is_traced, is_watched
 
 Projection = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 _ACTIVATIONS: dict[str, type[nn.Module]] = {'GELU': nn.GELU, 'ReLU': nn.ReLU}
@@ -56,8 +55,8 @@ class Mlp(nn.Module):
     def finish(self, hidden: Tensor) -> Tensor:
         """What follows the hidden features: activation, ramp and second linear, (..., hidden) to (..., C)."""
         plain_gelu = isinstance(self.act, nn.GELU) and self.act.approximate == 'none' and not is_watched(self.act)
-        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # compilers decide for themselves what to keep
-        if plain_gelu and self.training and hidden.requires_grad and not self.drop.p and not traced:
+        # compilers decide for themselves what to keep
+        if plain_gelu and self.training and hidden.requires_grad and not self.drop.p and not is_traced():
             return self.contract(hidden, ProjectGelu.apply)
         return self.contract(self.act(hidden))
 
@@ -77,35 +76,5 @@ class Mlp(nn.Module):
         return self.drop(out.reshape(*hidden.shape[:-1], out.shape[1]))
 
 
-class ConvMlp(Mlp):
-    """An :class:`Mlp` with a depthwise 3 x 3 convolution before the activation, as in PVTv2.
-
-    Args:
-        dim: Channels C in and out.
-        setting: The block's numbers.
-        drop: Dropout probability.
-        relu_before_conv: Put a ReLU before the convolution (PVTv2's linear variant).
-    """
-
-    def __init__(self, dim: int, setting: BlockSetting, drop: float = 0.0, *, relu_before_conv: bool = False) -> None:
-        super().__init__(dim, setting, drop)
-        hidden = self.fc1.out_features
-        self.dwconv = nn.Conv2d(hidden, hidden, kernel_size=3, padding=1, groups=hidden)
-        self.relu_before_conv = relu_before_conv
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to (B, H, W, C)."""
-        if slabs_pay(self, x):
-            return in_slabs(self._forward, x, halo=1, channels=self.fc1.out_features)
-        return self._forward(x)
-
-    def _forward(self, x: Tensor, rows: slice | None = None) -> Tensor:
-        """(B, H, W, C) to (B, H, W, C); ``rows`` keeps those alone in what comes out."""
-        hidden = self.fc1(x)
-        if self.relu_before_conv:
-            hidden = F.relu(hidden)
-        # Both permutes are views: channels-last tokens are a channels-last image.
-        hidden = self.dwconv(hidden.permute(0, 3, 1, 2))
-        if rows is not None:
-            hidden = hidden[:, :, rows]
-        return self.finish(hidden.permute(0, 2, 3, 1))
+class ConvMlp(DepthwiseMixin, Mlp):
+    """An :class:`Mlp` with a depthwise 3 x 3 convolution before the activation, as in PVTv2."""

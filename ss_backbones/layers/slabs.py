@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .watching import is_watched
+from .watching import is_traced, is_watched
 
 # Of what a function makes inside one slab; about the second-level cache of two cores.
 SLAB_BYTES = 2 * 1024**2
@@ -19,9 +19,9 @@ def slabs_pay(module: nn.Module, x: Tensor) -> bool:
     Fresh memory is dear there, as the system hands it out page by page; a GPU keeps its own stock and wants few, large
     kernels. Compilers, tracers and those who watch the layers inside by hooks are given the whole map.
     """
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
     inference = not (module.training or torch.is_grad_enabled())
-    return x.device.type == 'cpu' and inference and not traced and not is_watched(*module.children())
+    inside = list(module.modules())[1:]
+    return x.device.type == 'cpu' and inference and not is_traced() and not is_watched(*inside)
 
 
 def in_slabs(function: Callable[[Tensor, slice | None], Tensor], x: Tensor, *, halo: int, channels: int) -> Tensor:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import TypeVar
 
+from torch import nn
+
 from ..settings import BlockSetting, as_settings, specific_setting
 
 Arch = TypeVar('Arch')
@@ -32,6 +34,17 @@ def resolve_arch(arch: str | Mapping[str, object], known: Mapping[str, Arch]) ->
             f'arch has unknown keys {sorted(unknown)} and lacks {sorted(missing)}; possible are {possible}.'
         )
     return kind(**arch)
+
+
+def resolve_mlp(mlp: str, kinds: Mapping[str, type[nn.Module]]) -> type[nn.Module]:
+    """The class of a network's MLPs.
+
+    Raises:
+        ValueError: The name is unknown.
+    """
+    if mlp not in kinds:
+        raise ValueError(f'mlp={mlp!r} is unknown. Known are {", ".join(kinds)}.')
+    return kinds[mlp]
 
 
 def resolve_settings(settings: Settings, mlp_ratios: Sequence[float], attn_split: float) -> list[BlockSetting]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
-from ..layers import Block, ConvMlp, OverlapPatchEmbed, SpatialReductionAttention, drop_path_rates
-from .arch import Settings, resolve_arch, resolve_settings
+from ..layers import Block, ConvDfcMlp, ConvMlp, OverlapPatchEmbed, SpatialReductionAttention, drop_path_rates
+from .arch import Settings, resolve_arch, resolve_mlp, resolve_settings
 from .arguments import check_flag, check_image, check_shared, take_indices
 from .recompute import run_block
 
@@ -66,6 +66,7 @@ ARCHS: dict[str, PVTv2Arch] = {
     'b4': PVTv2Arch(_WIDE, (3, 8, 27, 3)),
     'b5': PVTv2Arch(_WIDE, (3, 6, 40, 3), mlp_ratios=(4, 4, 4, 4)),
 }
+_MLPS: dict[str, type[nn.Module]] = {'standard': ConvMlp, 'dfc': ConvDfcMlp}
 
 
 class Stage(nn.Module):
@@ -97,6 +98,8 @@ class PVTv2(nn.Module):
         in_channels: Channels of the image.
         out_indices: Stages whose maps are returned, rising; negative ones count from the end. Later stages than the
             last of them are not built.
+        mlp: 'standard', or 'dfc' for :class:`~ss_backbones.layers.ConvDfcMlp` in every block, with settings other than
+            'specific'.
         drop_rate: Dropout probability in the MLPs and after the attention's projection.
         attn_drop_rate: Dropout probability of the attention weights.
         drop_path_rate: Probability to drop a branch in the last block; it rises linearly over all blocks from 0.
@@ -122,6 +125,7 @@ class PVTv2(nn.Module):
         *,
         in_channels: int = 3,
         out_indices: int | Sequence[int] = (0, 1, 2, 3),
+        mlp: str = 'standard',
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
@@ -133,6 +137,7 @@ class PVTv2(nn.Module):
         self.settings = resolve_settings(settings, ratios, attn_split=0.0)
         self.out_indices = take_indices(out_indices, len(self.arch.depths), 'stages')
         check_shared(in_channels, drop_rate, attn_drop_rate, drop_path_rate, with_cp)
+        mlp_type = resolve_mlp(mlp, _MLPS)
         self.in_channels = in_channels
         self.channels = [self.arch.embed_dims[i] for i in self.out_indices]
         self.strides = [4 * 2**i for i in self.out_indices]
@@ -158,7 +163,7 @@ class PVTv2(nn.Module):
                         attn_drop=attn_drop_rate,
                         proj_drop=drop_rate,
                     ),
-                    ConvMlp(dim, self.settings[j], drop_rate, relu_before_conv=arch.linear),
+                    mlp_type(dim, self.settings[j], drop_rate, relu_before_conv=arch.linear),
                     drop_paths[j],
                 )
                 for j in range(first, first + arch.depths[i])

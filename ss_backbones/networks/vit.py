@@ -3,14 +3,15 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from timm.layers import PatchEmbed, resample_abs_pos_embed, trunc_normal_
 from torch import Tensor, nn
 
-from ..layers import Block, Mlp, SelfAttention, drop_path_rates
+from ..layers import Block, DfcMlp, Mlp, SelfAttention, drop_path_rates
 from ..settings import BlockSetting
-from .arch import Settings, resolve_arch, resolve_settings
+from .arch import Settings, resolve_arch, resolve_mlp, resolve_settings
 from .arguments import check_count, check_flag, check_image, check_shared, take_indices
 from .recompute import run_block
 
@@ -51,6 +52,7 @@ ARCHS: dict[str, ViTArch] = {
     'small': ViTArch(384, 12, 6),
     'base': ViTArch(768, 12, 12),
 }
+_MLPS: dict[str, type[nn.Module]] = {'standard': Mlp, 'dfc': DfcMlp}
 
 
 class ViT(nn.Module):
@@ -62,6 +64,8 @@ class ViT(nn.Module):
         in_channels: Channels of the image.
         img_size: Side, or height and width, of the images that the position table is made for, in pixels. Images of
             other sizes, with the padding of their batch, get the table resized.
+        mlp: 'standard', or 'dfc' for :class:`~ss_backbones.layers.DfcMlp` in every block, with settings other than
+            'specific'.
         class_token: Put a learned token before the patches, as classifiers need; a backbone may do without.
         built_blocks: How many blocks are built; None for all.
         final_norm: Whether a norm follows the last block.
@@ -92,6 +96,7 @@ class ViT(nn.Module):
         *,
         in_channels: int = 3,
         img_size: int | Sequence[int] = 224,
+        mlp: str = 'standard',
         class_token: bool = True,
         built_blocks: int | None = None,
         final_norm: bool = True,
@@ -107,6 +112,7 @@ class ViT(nn.Module):
         self.settings = resolve_settings(settings, [arch.mlp_ratio] * arch.depth, attn_split=0.25)
         check_shared(in_channels, drop_rate, attn_drop_rate, drop_path_rate, with_cp)
         check_flag('class_token', class_token)
+        mlp_type = resolve_mlp(mlp, _MLPS)
         windows = _windows(window_size, global_blocks, arch.depth)
         built = arch.depth if built_blocks is None else built_blocks
         self.in_channels = in_channels
@@ -140,16 +146,17 @@ class ViT(nn.Module):
                     attn_drop=attn_drop_rate,
                     proj_drop=drop_rate,
                 ),
-                Mlp(dim, self.settings[i], drop_rate),
+                mlp_type(dim, self.settings[i], drop_rate),
                 drop_paths[i],
             )
             for i in range(built)
         )
         self.norm = nn.LayerNorm(dim, eps=1e-6) if final_norm else nn.Identity()
-        self.apply(_initialise)
-        trunc_normal_(self.pos_embed, std=0.02)
+        std, token_std = (0.01, 0.01) if mlp == 'dfc' else (0.02, 1e-6)  # DFC-DeiT's own, and DeiT's
+        self.apply(partial(_initialise, std=std))
+        trunc_normal_(self.pos_embed, std=std)
         if class_token:
-            nn.init.normal_(self.cls_token, std=1e-6)
+            nn.init.normal_(self.cls_token, std=token_std)
 
     def grid_of(self, height: int, width: int) -> tuple[int, int]:
         """The height and width in patches of an image of so many pixels."""
@@ -251,8 +258,8 @@ def _height_and_width(img_size: int | Sequence[int]) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialise(module: nn.Module, std: float) -> None:
     """DeiT's initialisation; convolutions keep torch's."""
     if isinstance(module, nn.Linear):
-        trunc_normal_(module.weight, std=0.02)
+        trunc_normal_(module.weight, std=std)
         nn.init.zeros_(module.bias)

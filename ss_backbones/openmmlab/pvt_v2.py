@@ -21,6 +21,8 @@ class SSPVTv2(BackboneMixin, PVTv2, BaseModule):
         in_channels: Channels of the image.
         out_indices: Stages whose maps are returned, rising; negative ones count from the end. No stage after the last
             is built.
+        mlp: 'standard', or 'dfc' to have every MLP's activation and second linear learned by layers that tools/probe.py
+            reads; it needs settings='uniform'.
         frozen_stages: -1 freezes nothing, 0 the patch embedding, k the patch embedding and the first k stages.
         drop_rate: Dropout probability in the MLPs and after the attention's projection.
         attn_drop_rate: Dropout probability of the attention weights.
@@ -48,6 +50,7 @@ class SSPVTv2(BackboneMixin, PVTv2, BaseModule):
         settings: Settings = 'specific',
         in_channels: int = 3,
         out_indices: int | Sequence[int] = (0, 1, 2, 3),
+        mlp: str = 'standard',
         frozen_stages: int = -1,
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
@@ -61,6 +64,7 @@ class SSPVTv2(BackboneMixin, PVTv2, BaseModule):
             settings,
             in_channels=in_channels,
             out_indices=out_indices,
+            mlp=mlp,
             drop_rate=drop_rate,
             attn_drop_rate=attn_drop_rate,
             drop_path_rate=drop_path_rate,

@@ -26,6 +26,8 @@ class SSViT(BackboneMixin, PyramidViT, BaseModule):
         out_indices: Rising; negative ones count from the end. With ``pyramid`` they count its four levels, and None is
             all of them. Without it they count blocks, no block after the last of them is built, and None is the last
             block of each quarter.
+        mlp: 'standard', or 'dfc' to have every MLP's activation and second linear learned by layers that tools/probe.py
+            reads; it needs settings='uniform'.
         class_token: False leaves the class token out, of pretrained weights as well.
         window_size: Side of the windows, in patches, inside which blocks attend; None for global attention everywhere.
         global_blocks: Blocks that attend globally all the same, rising; negative ones count from the end.
@@ -59,6 +61,7 @@ class SSViT(BackboneMixin, PyramidViT, BaseModule):
         img_size: int | Sequence[int] = 224,
         pyramid: bool = True,
         out_indices: int | Sequence[int] | None = None,
+        mlp: str = 'standard',
         class_token: bool = True,
         window_size: int | None = None,
         global_blocks: Sequence[int] | None = None,
@@ -77,6 +80,7 @@ class SSViT(BackboneMixin, PyramidViT, BaseModule):
             out_indices=out_indices,
             in_channels=in_channels,
             img_size=img_size,
+            mlp=mlp,
             class_token=class_token,
             window_size=window_size,
             global_blocks=global_blocks,

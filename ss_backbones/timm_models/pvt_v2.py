@@ -17,6 +17,7 @@ class SSPVTv2Classifier(TimmMixin, PVTv2):
     Args:
         arch: See :class:`~ss_backbones.networks.PVTv2`.
         settings: See :class:`~ss_backbones.networks.PVTv2`.
+        mlp: See :class:`~ss_backbones.networks.PVTv2`.
         num_classes: Classes of the head; 0 for none.
         global_pool: 'avg', or '' for the last map as it is, without a head.
         in_chans: Channels of the image.
@@ -36,6 +37,7 @@ class SSPVTv2Classifier(TimmMixin, PVTv2):
         self,
         arch: str = 'b0',
         settings: Settings = 'specific',
+        mlp: str = 'standard',
         num_classes: int = 1000,
         global_pool: str = 'avg',
         in_chans: int = 3,
@@ -49,6 +51,7 @@ class SSPVTv2Classifier(TimmMixin, PVTv2):
             settings,
             in_channels=in_chans,
             out_indices=-1,
+            mlp=mlp,
             drop_rate=proj_drop_rate,
             attn_drop_rate=attn_drop_rate,
             drop_path_rate=drop_path_rate,

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
+from types import MappingProxyType
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -12,6 +13,7 @@ from torch import nn
 from .weights import Features, checkpoint_filter_fn
 
 MODEL_NAMES: list[str] = []
+DEFAULTS: dict[str, Mapping[str, object]] = {}  # of a model, where they differ from its classifier's
 
 # No address of weights: there are none to download yet.
 _DEFAULTS = dict(
@@ -26,7 +28,14 @@ _DEFAULTS = dict(
 )
 
 
-def register(name: str, classifier: type[nn.Module], arch: str, module: str, cfg: Mapping[str, object]) -> None:
+def register(
+    name: str,
+    classifier: type[nn.Module],
+    arch: str,
+    module: str,
+    cfg: Mapping[str, object],
+    defaults: Mapping[str, object] = MappingProxyType({}),
+) -> None:
     """Make ``timm.create_model(name)`` build ``classifier`` with this arch.
 
     Args:
@@ -35,6 +44,7 @@ def register(name: str, classifier: type[nn.Module], arch: str, module: str, cfg
         arch: Its architecture.
         module: Name of the module that registers it; timm looks there for ``default_cfgs``.
         cfg: What differs from the default configuration.
+        defaults: What the model is built with unless asked otherwise, where it differs from the classifier's own.
     """
 
     def build(
@@ -48,7 +58,7 @@ def register(name: str, classifier: type[nn.Module], arch: str, module: str, cfg
 
         def make(**arguments: object) -> nn.Module:
             with nullcontext() if device is None else torch.device(device):
-                return classifier(arch=arch, **arguments).to(dtype=dtype)
+                return classifier(arch=arch, **{**defaults, **arguments}).to(dtype=dtype)
 
         return build_model_with_cfg(
             make,
@@ -67,3 +77,4 @@ def register(name: str, classifier: type[nn.Module], arch: str, module: str, cfg
     cfgs.update(generate_default_cfgs({name: {**_DEFAULTS, **cfg}}))
     register_model(build)
     MODEL_NAMES.append(name)
+    DEFAULTS[name] = defaults

@@ -1,12 +1,13 @@
-"""SS-ViT as timm models: the same network with a classifier's head."""
+"""SS-ViT and DFC-DeiT as timm models: the same network with a classifier's head."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import asdict, replace
 
 from timm.layers import to_2tuple
 from timm.models._features import feature_take_indices  # there is no public name for it
 from torch import Tensor, nn
 
-from ..networks.arch import Settings
+from ..networks.arch import Settings, resolve_arch
 from ..networks.arguments import check_flag
 from ..networks.vit import ARCHS, ViT
 from .api import TimmMixin, check_format, record_input_size
@@ -19,7 +20,9 @@ class SSViTClassifier(TimmMixin, ViT):
     Args:
         arch: See :class:`~ss_backbones.networks.ViT`.
         settings: See :class:`~ss_backbones.networks.ViT`.
+        mlp: See :class:`~ss_backbones.networks.ViT`.
         img_size: Side, or height and width, of the images that the position table is made for, in pixels.
+        patch_size: Side of a patch in pixels; None for the arch's own.
         dynamic_img_size: Resize the table for images of other sizes; False refuses them.
         num_classes: Classes of the head; 0 for none.
         global_pool: 'token', or '' for all tokens as they are, without a head.
@@ -40,7 +43,9 @@ class SSViTClassifier(TimmMixin, ViT):
         self,
         arch: str = 'tiny',
         settings: Settings = 'specific',
+        mlp: str = 'standard',
         img_size: int | Sequence[int] = 224,
+        patch_size: int | None = None,
         dynamic_img_size: bool = True,
         num_classes: int = 1000,
         global_pool: str = 'token',
@@ -50,11 +55,13 @@ class SSViTClassifier(TimmMixin, ViT):
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
     ) -> None:
+        shape = resolve_arch(arch, ARCHS)
         super().__init__(
-            arch,
+            asdict(shape if patch_size is None else replace(shape, patch_size=patch_size)),
             settings,
             in_channels=in_chans,
             img_size=img_size,
+            mlp=mlp,
             drop_rate=proj_drop_rate,
             attn_drop_rate=attn_drop_rate,
             drop_path_rate=drop_path_rate,
@@ -87,7 +94,7 @@ class SSViTClassifier(TimmMixin, ViT):
         if patch_size is not None and to_2tuple(patch_size) != (own, own):
             raise ValueError(
                 f'patch_size={patch_size!r} is not possible: the weights are for patches of {own} x {own} pixels. '
-                'Leave it out, or train a network with arch=dict(..., patch_size=...).'
+                'Leave it out, or build the model with patch_size=... and train that.'
             )
         if img_size is not None:
             self.resize_positions(img_size)
@@ -185,3 +192,12 @@ for _name, _arch, _size in (
     # timm passes input_size as img_size where fixed_input_size says so
     _cfg = dict(input_size=(3, _size, _size), crop_pct=_crop, fixed_input_size=True)
     register(_name, SSViTClassifier, _arch, __name__, _cfg)
+for _arch in ARCHS:
+    register(
+        f'dfc_deit_{_arch}_patch16_224',
+        SSViTClassifier,
+        _arch,
+        __name__,
+        dict(crop_pct=0.9, fixed_input_size=True),
+        dict(settings='uniform', mlp='dfc'),
+    )

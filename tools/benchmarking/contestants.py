@@ -23,7 +23,7 @@ from .plan import Plan, Shape
 
 VIT_CONFIG = Path(__file__).resolve().parents[2] / 'configs/mask_rcnn/mask-rcnn_ss-vit-tiny_fpn_1x_coco.py'
 OWN = (*PVT_V2_ARCHS, *(f'vit-{arch}' for arch in VIT_ARCHS))
-OWN_OPTIONS = ('uniform', 'cp', 'folded')
+OWN_OPTIONS = ('uniform', 'dfc', 'cp', 'folded')
 PEER_OPTIONS = ('cp',)
 SPELLINGS = {
     **{name: name for name in OWN},
@@ -33,8 +33,9 @@ SPELLINGS = {
     **{'timm': 'timm:NAME', 'mmdet': 'mmdet:NAME'},
 }
 NAMES = (
-    f"own: {', '.join(OWN)}, each with ':uniform' (its plain twin), ':cp' (activations recomputed in the backward "
-    f"pass), ':folded' (ss_backbones.fold); peers: timm:NAME, also with ':cp', and {', '.join(MMDET)}"
+    f"own: {', '.join(OWN)}, each with ':uniform' (its plain twin), ':dfc' (the twin with DFC MLPs), ':cp' "
+    "(activations recomputed in the backward pass), ':folded' (ss_backbones.fold); peers: timm:NAME, also with ':cp', "
+    f"and {', '.join(MMDET)}"
 )
 
 
@@ -111,12 +112,13 @@ def build(name: str, shape: Shape, plan: Plan) -> nn.Module:
         return build_timm(network, shape, recompute='cp' in options)
     if network.startswith('mmdet:'):
         return build_mmdet(network)
-    settings = 'uniform' if 'uniform' in options else 'specific'
+    mlp = 'dfc' if 'dfc' in options else 'standard'
+    settings = 'uniform' if {'uniform', 'dfc'} & {*options} else 'specific'
     if network.startswith('vit-'):
         make = partial(ss_backbones.SSViT, network.removeprefix('vit-'), **(_windows() if plan.detector else {}))
     else:
         make = partial(ss_backbones.SSPVTv2, network)
-    model = make(settings, drop_path_rate=0.0, with_cp='cp' in options)
+    model = make(settings, mlp=mlp, drop_path_rate=0.0, with_cp='cp' in options)
     return ss_backbones.fold(model.eval()) if 'folded' in options else model
 
 

@@ -1,0 +1,3 @@
+_base_ = './_base_/deit_300e.py'
+
+model = dict(backbone=dict(name='dfc_deit_base_patch16_224'))

@@ -1,0 +1,346 @@
+"""Grouped linear layers and DFC: against plain re-computations, their gradients, and what they keep in memory."""
+
+import copy
+
+import pytest
+import timm
+import torch
+from table import DFC as MODELS
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ss_backbones import BlockSetting, fold, load_weights
+from ss_backbones.complexity import complexity
+from ss_backbones.layers import DFC, ConvDfcMlp, DfcMlp, GroupedLinear
+from ss_backbones.networks import PVTv2, ViT
+from ss_backbones.recognition import recognise
+
+
+def randomised(module: nn.Module, dtype: torch.dtype = torch.float64) -> nn.Module:
+    module = module.to(dtype)
+    torch.manual_seed(1)
+    for parameter in module.parameters():
+        nn.init.normal_(parameter)
+    return module
+
+
+def groups_by_hand(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """One number after the other."""
+    groups, size = weight.shape
+    out = torch.zeros(len(x), groups, dtype=x.dtype)
+    for n in range(len(x)):
+        for j in range(groups):
+            out[n, j] = bias[j] + sum(weight[j, i] * x[n, j * size + i] for i in range(size))
+    return out
+
+
+def dfc_by_hand(layer: DFC, x: Tensor) -> Tensor:
+    gates = groups_by_hand(x, layer.gl1.weight, layer.gl1.bias) @ layer.gate.weight.T + layer.gate.bias
+    return groups_by_hand(gates * x, layer.gl2.weight, layer.gl2.bias)
+
+
+@pytest.mark.parametrize(('channels', 'size'), [(12, 3), (8, 8), (6, 1), (64, 4)])
+def test_a_grouped_linear_layer_by_hand(channels: int, size: int) -> None:
+    layer = GroupedLinear(channels, size)
+    assert sum(p.numel() for p in layer.parameters()) == channels + channels // size
+    assert 0 < layer.weight.abs().max() < 0.05 and (layer.bias == 0).all()
+    layer, x = randomised(layer), torch.randn(5, channels, dtype=torch.float64)
+    torch.testing.assert_close(layer(x), groups_by_hand(x, layer.weight, layer.bias))
+    torch.testing.assert_close(layer(x.reshape(5, 1, 1, -1)), layer(x).reshape(5, 1, 1, -1))
+    assert layer(x[:0]).shape == (0, channels // size)
+
+
+@pytest.mark.parametrize(('dim', 'ratio'), [(4, 4), (6, 1), (2, 8), (64, 4)])
+def test_the_parameters_of_dfc(dim: int, ratio: int) -> None:
+    hidden, half = dim * ratio, dim // 2
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in DFC(dim, hidden).named_children()}
+    assert counts == {
+        'gl1': hidden + half,
+        'gate': half * hidden + hidden,
+        'drop': 0,
+        'gl2': hidden + dim,
+    }
+    mlp = DfcMlp(dim, BlockSetting(mlp_ratio=ratio))
+    assert sum(p.numel() for p in mlp.parameters()) == sum(counts.values()) + dim * hidden + hidden
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_the_parameters_and_multiply_adds_of_dfc_deit(name: str) -> None:
+    dim, depth, tokens = {'tiny': 192, 'small': 384, 'base': 768}[name.split('_')[2]], 12, 197
+    hidden, half = 4 * dim, dim // 2
+    attention = 4 * dim * dim + 4 * dim
+    mlp = dim * hidden + hidden + hidden + half + half * hidden + hidden + hidden + dim
+    outside = 16 * 16 * 3 * dim + dim + (tokens + 1) * dim + 2 * dim + dim * 1000 + 1000
+    found = complexity(timm.create_model(name, device='meta'))
+    assert found.params == outside + depth * (4 * dim + attention + mlp)
+    products = 4 * dim * dim + dim * hidden + hidden + half * hidden + hidden + 2 * tokens * dim
+    assert found.macs == depth * tokens * products + 196 * 16 * 16 * 3 * dim + dim * 1000
+
+
+@pytest.mark.parametrize('ratio', [1, 2, 4, 8])
+def test_dfc_by_hand(ratio: int) -> None:
+    layer, x = randomised(DFC(6, 6 * ratio)), torch.randn(4, 6 * ratio, dtype=torch.float64)
+    expected = dfc_by_hand(layer, x)
+    torch.testing.assert_close(layer(x), expected)
+    torch.testing.assert_close(layer(x.reshape(2, 2, -1)), expected.reshape(2, 2, -1))
+    assert layer(x[:0]).shape == (0, 6)
+
+
+def test_known_gates_give_a_known_function() -> None:
+    dim, hidden = 4, 16
+    layer, x = DFC(dim, hidden).double(), torch.randn(7, hidden, dtype=torch.float64)
+    nn.init.zeros_(layer.gate.weight)
+    nn.init.ones_(layer.gl2.weight)
+    nn.init.constant_(layer.gate.bias, 3.0)  # a constant gate: channels pass as they are, times 3
+    torch.testing.assert_close(layer(x), 3 * x.reshape(7, dim, 4).sum(2))
+    # The first channel of a group makes its sum, which gates all eight of its channels: h_i times h_first.
+    nn.init.zeros_(layer.gl1.weight)
+    nn.init.ones_(layer.gl1.weight[:, 0])
+    nn.init.zeros_(layer.gate.bias)
+    with torch.no_grad():
+        layer.gate.weight.copy_(torch.eye(2).repeat_interleave(8, 0))
+    first = x.reshape(7, 2, 8)[:, :, :1]
+    torch.testing.assert_close(layer(x), (x.reshape(7, 2, 8) * first).reshape(7, dim, 4).sum(2))
+    nn.init.zeros_(layer.gl2.weight)
+    nn.init.ones_(layer.gl2.weight[::2, 0])  # so of that the squares of the first channels alone
+    torch.testing.assert_close(layer(x)[:, ::2], first[:, :, 0] ** 2)
+
+
+@pytest.mark.parametrize('layer', [GroupedLinear(12, 3), DFC(4, 16)], ids=['GroupedLinear', 'DFC'])
+def test_gradients(layer: nn.Module) -> None:
+    layer = randomised(copy.deepcopy(layer))
+    channels = 12 if isinstance(layer, GroupedLinear) else 16
+    x = torch.randn(2, 3, channels, dtype=torch.float64, requires_grad=True)
+    names = [name for name, _ in layer.named_parameters()]
+
+    def function(x: Tensor, *parameters: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), x)
+
+    inputs = (x, *(p.detach().requires_grad_() for p in layer.parameters()))
+    assert torch.autograd.gradcheck(function, inputs)
+    assert torch.autograd.gradgradcheck(function, inputs)
+    by_image = torch.func.vmap(torch.func.grad(lambda one: function(one, *inputs[1:]).pow(2).sum()))(x.detach())
+    (whole,) = torch.autograd.grad(layer(x).pow(2).sum(), x)
+    torch.testing.assert_close(by_image, whole)
+
+
+class _Sizes(TorchDispatchMode):
+    """How many numbers each operator writes that returns a tensor of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[int] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+        out = function(*args, **(kwargs or {}))
+        views = any(argument.alias_info is not None for argument in function._schema.returns)
+        if isinstance(out, Tensor) and not views and function.overloadpacket is not torch.ops.aten._unsafe_view:
+            self.written.append(out.numel())
+        return out
+
+
+def test_no_full_size_tensor_comes_between() -> None:
+    layer, tokens, channels = GroupedLinear(64, 4), 100, 64
+    x = torch.randn(tokens, channels, requires_grad=True)
+    with _Sizes() as forward:
+        out = layer(x)
+    assert max(forward.written) == out.numel() == tokens * channels // 4
+    with _Sizes() as backward:
+        out.backward(torch.ones_like(out))
+    assert [size for size in backward.written if size >= tokens * channels] == [x.numel()]  # the gradient itself
+
+
+def test_dfc_keeps_its_input_and_its_gates_alone() -> None:
+    layer, tokens, hidden = DFC(16, 64), 500, 64
+    x = torch.randn(tokens, hidden, requires_grad=True)
+    kept = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().size() // 4
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), _Sizes() as forward:
+        out = layer(x)
+    assert sorted(kept.values())[-2:] == [tokens * hidden] * 2  # hidden features and gates
+    assert sum(size >= tokens * hidden for size in kept.values()) == 2
+    assert [size for size in forward.written if size >= tokens * hidden] == [tokens * hidden]  # the gates
+    with _Sizes() as backward:
+        out.sum().backward()
+    # of the gates, of the hidden features on two ways, and their sum
+    assert sum(size >= tokens * hidden for size in backward.written) == 4
+
+
+def test_whoever_watches_sees_the_gates() -> None:
+    layer, x = randomised(DFC(6, 24)), torch.randn(3, 24, dtype=torch.float64)
+    plain = layer(x)
+    seen = {}
+    layer.gate.register_forward_hook(lambda module, args, out: seen.update(gates=out))
+    layer.gl2.register_forward_hook(lambda module, args, out: seen.update(gated=args[0], out=out))
+    torch.testing.assert_close(layer(x), plain)
+    torch.testing.assert_close(seen['gated'], seen['gates'] * x)
+    torch.testing.assert_close(seen['gates'], layer.gate(groups_by_hand(x, layer.gl1.weight, layer.gl1.bias)))
+
+
+def test_dropout_acts_on_gated_channels_and_on_what_comes_out() -> None:
+    mlp, x = randomised(DfcMlp(6, BlockSetting(), drop=0.5)), torch.randn(400, 6, dtype=torch.float64)
+    mlp.eval()
+    expected = dfc_by_hand(mlp.dfc, mlp.fc1(x))
+    torch.testing.assert_close(mlp(x), expected)
+    mlp.train()
+    torch.manual_seed(0)
+    out = mlp(x)
+    assert 0.4 < (out == 0).double().mean() < 0.6
+    torch.manual_seed(0)
+    hidden = mlp.fc1(x)
+    gated = F.dropout(mlp.dfc.gate(mlp.dfc.gl1(hidden)) * hidden, 0.5)
+    torch.testing.assert_close(out, F.dropout(mlp.dfc.gl2(gated), 0.5))
+
+
+@pytest.mark.parametrize('compiled', [False, True])
+def test_compilers_and_tracers_get_the_same(compiled: bool) -> None:
+    layer, x = randomised(DFC(8, 32)), torch.randn(2, 5, 32, dtype=torch.float64, requires_grad=True)
+    if compiled:
+        function = torch.compile(layer, backend='eager', fullgraph=True)
+    else:
+        function = torch.jit.trace(layer, x.detach(), check_trace=False)
+    torch.testing.assert_close(function(x), layer(x))
+    theirs, ours = (torch.autograd.grad(f(x).pow(2).sum(), x)[0] for f in (function, layer))
+    torch.testing.assert_close(theirs, ours)
+
+
+def test_autocast() -> None:
+    mlp = DfcMlp(16, BlockSetting())
+    x = torch.randn(9, 16, requires_grad=True)
+    with torch.no_grad():
+        mlp.dfc.gate.bias.fill_(1.0)
+    exact = mlp(x)
+    (gradient,) = torch.autograd.grad(exact.sum(), x)
+    with torch.autocast('cpu', torch.bfloat16):
+        out = mlp(x)
+    assert out.dtype == torch.bfloat16
+    (rounded,) = torch.autograd.grad(out.float().sum(), x)
+    torch.testing.assert_close(out.float(), exact, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(rounded, gradient, rtol=0.05, atol=0.1)
+
+
+@pytest.mark.parametrize('relu', [False, True])
+def test_the_depthwise_convolution_stays_where_it_is(relu: bool) -> None:
+    mlp = randomised(ConvDfcMlp(4, BlockSetting(mlp_ratio=8), relu_before_conv=relu))
+    x = torch.randn(2, 9, 7, 4, dtype=torch.float64)
+    hidden = mlp.fc1(x).permute(0, 3, 1, 2)
+    hidden = F.conv2d(hidden.relu() if relu else hidden, mlp.dwconv.weight, mlp.dwconv.bias, padding=1, groups=32)
+    expected = dfc_by_hand(mlp.dfc, hidden.permute(0, 2, 3, 1).reshape(-1, 32)).reshape(2, 9, 7, 4)
+    torch.testing.assert_close(mlp(x), expected)
+    with torch.no_grad():
+        wide = torch.randn(1, 64, 512, 4, dtype=torch.float64)  # several slabs
+        slabs = mlp.eval()(wide)
+    torch.testing.assert_close(slabs, mlp._forward(wide))
+
+
+@pytest.mark.parametrize(('network', 'arch'), [(ViT, 'tiny'), (PVTv2, 'b0'), (PVTv2, 'b2_li')])
+def test_only_what_follows_the_hidden_features_changes(network: type[nn.Module], arch: str) -> None:
+    with torch.device('meta'):
+        plain, probe = (network(arch, 'uniform', mlp=mlp).state_dict() for mlp in ('standard', 'dfc'))
+    assert {key for key in plain if '.fc2.' not in key} == {key for key in probe if '.dfc.' not in key}
+    assert all(plain[key].shape == probe[key].shape for key in plain.keys() & probe.keys())
+    assert sum('.dfc.gl1.weight' in key for key in probe) == sum('.fc2.weight' in key for key in plain)
+
+
+def test_the_initialisation_of_dfc_deit() -> None:
+    torch.manual_seed(0)
+    model = timm.create_model('dfc_deit_tiny_patch16_224')
+    for name, parameter in model.named_parameters():
+        if name.endswith('.bias'):
+            assert not parameter.any() or name.startswith('patch_embed'), name
+        elif parameter.ndim > 1 and not name.startswith(('patch_embed', 'head')):
+            assert 0.0085 < parameter.std() < 0.0115, name
+    plain = timm.create_model('ss_vit_tiny_patch16_224')
+    assert 0.019 < plain.blocks[0].attn.qkv.weight.std() < 0.021
+
+
+SPECIFIC = "mlp='dfc' does not go with act='ReLU'.*settings='uniform'"
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (dict(mlp='dfc'), SPECIFIC),
+        (dict(mlp='dfc', settings=[dict(mlp_ratio=3.5)] * 12), 'does not go with mlp_ratio=3.5.*whole-numbered'),
+        (dict(mlp='dfc', settings=[dict(pos_scale=1.0)] * 12), 'pos_scale=1.0'),
+        (dict(mlp='dfc', settings=[dict(mlp_split=0.5)] * 12), 'mlp_split=0.5'),
+        (dict(mlp='dfc', settings=[dict(mlp_ratio=0.25)] * 12), 'mlp_ratio=0.25'),
+        (dict(mlp='gates'), "mlp='gates' is unknown. Known are standard, dfc"),
+        (dict(mlp=None), 'mlp=None is unknown'),
+        (dict(mlp='dfc', settings='uniform', arch=dict(embed_dim=9, depth=1, num_heads=3)), 'dim must be even'),
+    ],
+)
+def test_what_is_refused(arguments: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ViT(**{'arch': 'tiny', **arguments})
+
+
+@pytest.mark.parametrize('name', ['ss_pvt_v2_b0', 'ss_vit_tiny_patch16_224'])
+def test_every_timm_model_can_be_probed(name: str) -> None:
+    with pytest.raises(ValueError, match=SPECIFIC):
+        timm.create_model(name, mlp='dfc')
+    model = timm.create_model(name, mlp='dfc', settings='uniform', num_classes=3).eval()
+    assert model(torch.randn(1, 3, 64, 64)).shape == (1, 3)
+
+
+def test_attention_keeps_its_settings() -> None:
+    settings = [BlockSetting(mlp_ratio=2, attn_ratio=0.5)] * 11 + [BlockSetting(attn_split=0.25)]
+    model = ViT('tiny', settings, mlp='dfc')
+    assert model.blocks[0].attn.qkv.out_features == 3 * 96 and model.blocks[0].mlp.fc1.out_features == 384
+
+
+def test_small_patches() -> None:
+    model = timm.create_model('dfc_deit_tiny_patch16_224', img_size=32, patch_size=4, num_classes=10)
+    assert model.pos_embed.shape == (1, 65, 192) and model.feature_info[0]['reduction'] == 4
+    assert model(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+    with pytest.raises(ValueError, match='patch_size=0 must be a whole number'):
+        timm.create_model('ss_vit_tiny_patch16_224', patch_size=0)
+    with pytest.raises(ValueError, match='patches of 4 x 4 pixels'):
+        model.set_input_size(patch_size=8)
+
+
+@pytest.mark.parametrize('name', ['dfc_deit_tiny_patch16_224', 'ss_pvt_v2_b0'])
+def test_a_folded_probe_gives_the_same(name: str) -> None:
+    model = timm.create_model(name, mlp='dfc', settings='uniform', num_classes=5)
+    model = randomised_a_little(model).eval()
+    x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    folded = fold(model)
+    with torch.no_grad():
+        torch.testing.assert_close(folded(x), model(x), rtol=1e-10, atol=1e-12)
+    assert len(folded.state_dict()) < len(model.state_dict())
+
+
+def randomised_a_little(model: nn.Module) -> nn.Module:
+    """Norms and grouped linear layers as after a training."""
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.double().parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+@pytest.mark.parametrize(
+    ('name', 'arguments', 'words'),
+    [
+        ('dfc_deit_small_patch16_224', {}, "dfc_deit_small_patch16_224 (settings='uniform', 7 classes)"),
+        (
+            'ss_pvt_v2_b1',
+            dict(mlp='dfc', settings='uniform'),
+            "ss_pvt_v2_b1 (settings='uniform', mlp='dfc', 7 classes)",
+        ),
+    ],
+)
+def test_its_weights_are_recognised_and_kept_apart(name: str, arguments: dict, words: str) -> None:
+    model = timm.create_model(name, num_classes=7, **arguments)
+    found = recognise(model.state_dict(), 'x')
+    assert found.fits and str(found) == words
+    again = timm.create_model(name, num_classes=7, **arguments)
+    assert load_weights(again, model.state_dict()).share == 1
+    plain = timm.create_model(name, **{**arguments, 'mlp': 'standard', 'settings': 'uniform'})
+    with pytest.raises(ValueError, match='Nothing was loaded'):
+        load_weights(plain, model.state_dict())
