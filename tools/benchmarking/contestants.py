@@ -35,7 +35,7 @@ SPELLINGS = {
 NAMES = (
     f"own: {', '.join(OWN)}, each with ':uniform' (its plain twin), ':dfc' (the twin with DFC MLPs), ':cp' "
     "(activations recomputed in the backward pass), ':folded' (ss_backbones.fold); peers: timm:NAME, also with ':cp', "
-    f"and {', '.join(MMDET)}"
+    f'and {", ".join(MMDET)}'
 )
 
 
