@@ -37,6 +37,7 @@ TINY = Shape(1, 64, 64)
 ALONE = Alone(before=100 * 2**20, peak=150 * 2**20, first_run=1.5)
 PEAKS = machine.Peaks(macs=1e11, bytes=1e10)
 PEER = 'timm:pvt_v2_b0'
+DEMO_CONFIG = str(ROOT / 'configs/demo/mask-rcnn_ss-pvtv2-b0_shapes.py')
 
 
 @pytest.fixture
@@ -182,11 +183,40 @@ def test_no_drop_path() -> None:
         assert not any(getattr(module, 'drop_prob', 0) for module in model.modules()), name
 
 
+def test_dfc_and_the_networks_of_configs() -> None:
+    probe = ss_backbones.SSPVTv2('b0', 'uniform', mlp='dfc')
+    assert build('b0:dfc', TINY, Plan()).state_dict().keys() == probe.state_dict().keys()
+    config = str(ROOT / 'configs/imagenet/deit-tiny_8xb128_in1k.py')
+    check(config, Plan('train'))
+    model = build(f'{config}:cp', TINY, Plan('train'))
+    assert model.num_classes == 1000 and not any(setting.pos_scale for setting in model.settings) and model.with_cp
+    assert not any(getattr(module, 'drop_prob', 0) for module in model.modules())
+    config = str(ROOT / 'configs/mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py')
+    folded = build(f'{config}:folded', TINY, Plan()).state_dict().keys()
+    assert folded == build('b0:folded', TINY, Plan()).state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'text'),
+    [
+        ("dict(name='resnet18')", r'none of this package \(resnet18\); give others as timm:NAME'),
+        ("dict(type='ResNet', depth=50)", r'none of this package \(ResNet\)'),
+        ("dict(type='SSPVTv2', arch='b9')", "arch='b9' is unknown"),
+        ("dict(type='SSViT', in_channels=4)", 'its images have 4 channels'),
+        ('None', r'none of this package \(None\)'),
+    ],
+)
+def test_configs_that_cannot_be_measured(backbone: str, text: str, tmp_path: Path) -> None:
+    config = tmp_path / 'mine.py'
+    config.write_text(f"custom_imports = dict(imports=['ss_backbones'])\nmodel = dict(backbone={backbone})\n")
+    with pytest.raises(ValueError, match=text):
+        check(str(config), Plan())
+
+
 def test_activations_are_recomputed_where_asked() -> None:
     assert all(stage.with_cp for stage in build('b0:cp', TINY, Plan('train')).stages)
     assert build(f'{PEER}:cp', TINY, Plan('train')).grad_checkpointing
     assert build('timm:deit_tiny_patch16_224:cp', TINY, Plan('train')).model.grad_checkpointing
-    assert build('b0:dfc', TINY, Plan()).state_dict().keys() == ss_backbones.SSPVTv2('b0', 'uniform', mlp='dfc').state_dict().keys()
     assert build('b0:uniform:cp', TINY, Plan('train')).settings == build('b0:uniform', TINY, Plan('train')).settings
 
 
@@ -333,6 +363,9 @@ def test_folded_models_are_measured_beside_the_others(call, monkeypatch: pytest.
         (['--against', 'timm:PVT_v9'], 'is no timm model; perhaps pvt_v2'),
         (['--models', 'b0:cp:cp', '--mode', 'train'], "'b0:cp:cp' has the option ':cp' more than once"),
         (['--models', 'b0:plain'], "unknown option ':plain'. Possible here: :uniform"),
+        (['--models', 'nowhere.py'], 'there is no config file nowhere.py'),
+        (['--models', DEMO_CONFIG, '--detector'], 'around archs and peers, not around configs'),
+        (['--models', f'{DEMO_CONFIG}:uniform'], "unknown option ':uniform'. Possible here: :cp, :folded"),
         (['--models', 'b0:cp'], 'needs --mode train'),
         (['--against', 'timm:pvt_v9'], 'is no timm model; perhaps pvt_v2'),
         (['--against', 'mmdet:PVTv2-b9'], 'Of mmdet there are mmdet:PVTv2-b0'),

@@ -236,6 +236,11 @@ def test_the_depthwise_convolution_stays_where_it_is(relu: bool) -> None:
         wide = torch.randn(1, 64, 512, 4, dtype=torch.float64)  # several slabs
         slabs = mlp.eval()(wide)
     torch.testing.assert_close(slabs, mlp._forward(wide))
+    calls = []
+    mlp.dfc.gate.register_forward_hook(lambda module, args, out: calls.append(out.shape))
+    with torch.no_grad():
+        mlp(wide)
+    assert calls == [(1, 64, 512, 32)]  # whoever watches sees the whole map, once
 
 
 @pytest.mark.parametrize(('network', 'arch'), [(ViT, 'tiny'), (PVTv2, 'b0'), (PVTv2, 'b2_li')])

@@ -1,7 +1,7 @@
 """From a contestant's name to its network.
 
 A name is a network and, after colons, options. Own networks are the archs of SSPVTv2 ('b0') and, after 'vit-', those of
-SSViT ('vit-tiny'); peers are 'timm:NAME' and 'mmdet:PVTv2-b0'.
+SSViT ('vit-tiny'), and configs ('NAME.py'); peers are 'timm:NAME' and 'mmdet:PVTv2-b0'.
 """
 
 import copy
@@ -18,12 +18,14 @@ import ss_backbones
 from ss_backbones.networks.pvt_v2 import ARCHS as PVT_V2_ARCHS
 from ss_backbones.networks.vit import ARCHS as VIT_ARCHS
 
+from .config_network import build_config, check_config, is_config
 from .peers import MMDET, build_mmdet, build_timm, check_mmdet, check_timm
 from .plan import Plan, Shape
 
 VIT_CONFIG = Path(__file__).resolve().parents[2] / 'configs/mask_rcnn/mask-rcnn_ss-vit-tiny_fpn_1x_coco.py'
 OWN = (*PVT_V2_ARCHS, *(f'vit-{arch}' for arch in VIT_ARCHS))
 OWN_OPTIONS = ('uniform', 'dfc', 'cp', 'folded')
+CONFIG_OPTIONS = ('cp', 'folded')  # its settings are its own
 PEER_OPTIONS = ('cp',)
 SPELLINGS = {
     **{name: name for name in OWN},
@@ -34,7 +36,8 @@ SPELLINGS = {
 }
 NAMES = (
     f"own: {', '.join(OWN)}, each with ':uniform' (its plain twin), ':dfc' (the twin with DFC MLPs), ':cp' "
-    "(activations recomputed in the backward pass), ':folded' (ss_backbones.fold); peers: timm:NAME, also with ':cp', "
+    "(activations recomputed in the backward pass), ':folded' (ss_backbones.fold); a config of "
+    "this package, NAME.py, with ':cp' and ':folded'; peers: timm:NAME, also with ':cp', "
     f'and {", ".join(MMDET)}'
 )
 
@@ -57,7 +60,9 @@ def check(name: str, plan: Plan) -> None:
         ValueError: It cannot; the text says why.
     """
     network, options = split(name)
-    if is_own(network):
+    if is_config(network):
+        check_config(network, plan.detector)
+    elif is_own(network):
         if network not in OWN:
             raise ValueError(f'there is no contestant {network!r}{_hint(network)}; --help lists all')
         if not hasattr(ss_backbones, 'SSPVTv2'):
@@ -66,7 +71,7 @@ def check(name: str, plan: Plan) -> None:
         check_timm(network, plan.detector)
     else:
         check_mmdet(network)
-    _check_options(name, options, OWN_OPTIONS if is_own(network) else PEER_OPTIONS)
+    _check_options(name, options, _possible_options(network))
     if 'cp' in options and network.startswith('mmdet:'):
         raise ValueError(f"{name!r}: mmdet's PVTv2 cannot recompute activations; leave ':cp' out")
     if 'cp' in options and plan.mode != 'train':
@@ -76,6 +81,12 @@ def check(name: str, plan: Plan) -> None:
             raise ValueError(f'{name!r}: a folded model cannot be trained; measure it with --mode infer')
         if not hasattr(ss_backbones, 'fold'):
             raise ValueError(f'{name!r}: this version of ss_backbones has no fold(), so nothing can be folded')
+
+
+def _possible_options(network: str) -> Sequence[str]:
+    if is_config(network):
+        return CONFIG_OPTIONS
+    return OWN_OPTIONS if is_own(network) else PEER_OPTIONS
 
 
 def with_folded(name: str) -> list[str]:
@@ -112,13 +123,17 @@ def build(name: str, shape: Shape, plan: Plan) -> nn.Module:
         return build_timm(network, shape, recompute='cp' in options)
     if network.startswith('mmdet:'):
         return build_mmdet(network)
-    mlp = 'dfc' if 'dfc' in options else 'standard'
-    settings = 'uniform' if {'uniform', 'dfc'} & {*options} else 'specific'
-    if network.startswith('vit-'):
-        make = partial(ss_backbones.SSViT, network.removeprefix('vit-'), **(_windows() if plan.detector else {}))
+    recompute = 'cp' in options
+    if is_config(network):
+        model = build_config(network, recompute)
     else:
-        make = partial(ss_backbones.SSPVTv2, network)
-    model = make(settings, mlp=mlp, drop_path_rate=0.0, with_cp='cp' in options)
+        mlp = 'dfc' if 'dfc' in options else 'standard'
+        settings = 'uniform' if {'uniform', 'dfc'} & {*options} else 'specific'
+        if network.startswith('vit-'):
+            make = partial(ss_backbones.SSViT, network.removeprefix('vit-'), **(_windows() if plan.detector else {}))
+        else:
+            make = partial(ss_backbones.SSPVTv2, network)
+        model = make(settings, mlp=mlp, drop_path_rate=0.0, with_cp=recompute)
     return ss_backbones.fold(model.eval()) if 'folded' in options else model
 
 
