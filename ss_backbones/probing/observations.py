@@ -1,0 +1,117 @@
+"""What the numbers of a probe say about depth, about the two layers and about the order of channels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import ks_2samp
+
+from .record import BlockStatistics
+from .statistics import Floats
+
+DEPTHS = 'Do depths differ?'
+LAYERS = 'Does GL1 differ from GL2 in the same block?'
+ORDER = 'Do the weights rise or fall along the channel index?'
+LEVEL = 0.01  # of the Kolmogorov-Smirnov test
+ERRORS = 3  # standard errors that a slope must have
+_BY_CHANCE = 0.0027  # how often a normal variable is further than that from its mean
+_DIGITS = 9  # what is equal up to rounding must be equal, as ranks are compared
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Kolmogorov-Smirnov distances between blocks.
+
+    Args:
+        values: (N, N), in [0, 1].
+        above: (N, N), which are above chance at the 1% level.
+    """
+
+    values: Floats
+    above: NDArray[np.bool_]
+
+    @property
+    def pairs(self) -> int:
+        """How many there are."""
+        return len(self.values) * (len(self.values) - 1) // 2
+
+    @property
+    def pairs_above(self) -> int:
+        """How many of them are above chance."""
+        return int(np.triu(self.above, 1).sum())
+
+
+def between_blocks(weights: Sequence[Floats]) -> Distances:
+    """The distances between the distributions of the weights of each block, (H,) each, divided by their size."""
+    scaled = [_scaled(block) for block in weights]
+    count = len(scaled)
+    values, above = np.zeros((count, count)), np.zeros((count, count), dtype=bool)
+    for i in range(count):
+        for j in range(i):
+            values[i, j], above[i, j] = _distance(scaled[i], scaled[j])
+    return Distances(values + values.T, above | above.T)
+
+
+def between_layers(weights: Mapping[str, tuple[Floats, Floats]]) -> dict[str, tuple[float, bool]]:
+    """The distance between GL1 and GL2 of each block, and whether it is above chance.
+
+    Args:
+        weights: Of GL1 and GL2, (H,) each, by block.
+    """
+    return {name: _distance(_scaled(gl1), _scaled(gl2)) for name, (gl1, gl2) in weights.items()}
+
+
+def steep(blocks: Sequence[BlockStatistics]) -> list[tuple[str, str]]:
+    """The blocks and layers whose weights have a slope along the channels, beyond three standard errors."""
+    layers = [(block.name, name, layer) for block in blocks for name, layer in (('GL1', block.gl1), ('GL2', block.gl2))]
+    return [(block, name) for block, name, layer in layers if abs(layer.slope) > ERRORS * layer.slope_error]
+
+
+def sentences(
+    blocks: Sequence[BlockStatistics], gl1: Distances, gl2: Distances, layers: Mapping[str, tuple[float, bool]]
+) -> dict[str, str]:
+    """The observations in words, by the question that they answer."""
+    count = len(blocks)
+    texts = {}
+    if count > 1:
+        texts[DEPTHS] = ' '.join(
+            f'{name}: {found.pairs_above} of {found.pairs} pairs of blocks differ by more than chance, the largest '
+            f'distance is {found.values.max():.2f}.'
+            for name, found in (('GL1', gl1), ('GL2', gl2))
+        )
+    differing = [name for name, (_, above) in layers.items() if above]
+    distances = [distance for distance, _ in layers.values()]
+    correlations = [block.correlation for block in blocks]
+    texts[LAYERS] = (
+        f'In {len(differing)} of {count} blocks by more than chance; the distances are {_range(distances)}. The sizes '
+        f'of the two weights of a channel are correlated by {_range(correlations)}.'
+    )
+    found = [f'{layer} of {name}' for name, layer in steep(blocks)]
+    expected = 2 * count * _BY_CHANCE
+    texts[ORDER] = (
+        f'{len(found)} of {2 * count} slopes are beyond {ERRORS} standard errors'
+        + (f': {", ".join(found)}.' if found else '.')
+        + f' By chance alone {expected:.2g} of {2 * count} would be, on average.'
+    )
+    return texts
+
+
+def shown(value: float, digits: int = 2) -> str:
+    """A number in words, with so many digits after the point, and never '-0.00'."""
+    return f'{round(value, digits) + 0.0:.{digits}f}'
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = shown(min(values)), shown(max(values))
+    return low if low == high else f'{low} to {high}'
+
+
+def _scaled(weights: Floats) -> Floats:
+    size = np.sqrt((weights**2).mean())
+    return np.round(weights / size, _DIGITS) if size else weights
+
+
+def _distance(a: Floats, b: Floats) -> tuple[float, bool]:
+    found = ks_2samp(a, b, method='asymp')  # the exact one takes minutes for all pairs of a deep network
+    return float(found.statistic), bool(found.pvalue < LEVEL)

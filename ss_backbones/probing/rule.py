@@ -1,0 +1,146 @@
+"""The rule: from what a probe measured to a setting for every block.
+
+For a block whose plain MLP is r times as wide as the block (r = hidden / dim of the probe), with one factor c for the
+whole network, which the budget decides (:mod:`.budget`):
+
+- need = mean of effective_share of gl1 and gl2: the share of the hidden channels that the block makes use of
+- mlp_ratio = r min(1, c need)
+- attn_ratio = 2 mlp_ratio / r - 1, which gives the paper's pairs (4, 1), (3.5, 0.75) and (3, 0.5). **The probe does not
+  look into the attention**: its width follows that of the MLP, as in the paper.
+- act = ReLU where the gates swing less than in the mean block (nearly constant gates are a plain activation), else GELU
+- pos_scale = slope of gl2, where it is surely above 0; else 0
+- mlp_split = pass_through r: the channels that pass, counted in widths of the block
+- attn_split = half of mlp_split where attn_ratio is 1 and the network is a ViT, as in the paper; else 0
+
+need, gate_swing and pass_through count as their mean over the blocks where they are no more than RESOLUTION of it away.
+Widths and splits are rounded down to steps of STEP, pos_scale to the nearest step. So a network whose blocks are all
+alike gets the same setting for every block, as shares of each block's own plain ratio.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..settings import BlockSetting
+from .errors import ProbeError
+from .record import BlockStatistics
+
+# Of the mean over the blocks: what differs by less is taken for chance. In a DFC-DeiT with 768 hidden channels one
+# standard error of a block's need was 4 to 8% of it (bootstrap over channels), so this is about two.
+RESOLUTION = 0.1
+STEP = 0.25  # the finest step in the paper's table of widths and splits
+LEAST_MLP = 1.0  # of the block's width: a hidden layer narrower than its input would lose tokens' directions
+LEAST_ATTENTION = 0.25  # of the block's width: one step; at 0 there would be no attention
+SURE = 3.0  # standard errors that a slope must be above 0; by chance 1 block in 700 has that
+MOST_RAMP = 2.0  # the paper's largest pos_scale, and the slope of a straight line that begins at 0
+MOST_SPLIT = 0.5  # the paper's largest mlp_split
+
+_ROUNDING = 1e-6  # what the last digits of floating-point numbers may be off
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the rule looks at in one block, and in the mean block.
+
+    Args:
+        block: As it was measured.
+        mean: Means over the blocks of need, gate_swing and pass_through.
+        need: Share of the hidden channels that is made use of, without noise.
+        swing: Share of the gates that varies, without noise.
+        pass_through: Share of the hidden channels that go through unchanged, without noise.
+    """
+
+    block: BlockStatistics
+    mean: tuple[float, float, float]
+    need: float
+    swing: float
+    pass_through: float
+
+    @property
+    def ratio(self) -> float:
+        """The MLP ratio of the plain block."""
+        return self.block.hidden / self.block.dim
+
+    @property
+    def measured_need(self) -> float:
+        """The need as it was measured, noise included."""
+        return _need(self.block)
+
+    @property
+    def swings_less(self) -> bool:
+        """Whether the gates swing less than the mean block's."""
+        return self.swing < self.mean[1]
+
+    @property
+    def rising(self) -> bool:
+        """Whether the slope of gl2 is surely above 0."""
+        return self.block.gl2.slope > max(0.0, SURE * self.block.gl2.slope_error)
+
+
+def evidence_of(blocks: Sequence[BlockStatistics]) -> list[Evidence]:
+    """What the rule looks at, for every block.
+
+    Raises:
+        ProbeError: A number cannot be: a width below 1, or a share outside [0, 1].
+    """
+    for block in blocks:
+        _check(block)
+    columns = ([_need(b) for b in blocks], [b.gate_swing for b in blocks], [b.pass_through for b in blocks])
+    mean = tuple(math.fsum(column) / len(column) for column in columns)
+    cleaned = ([_without_noise(x, m) for x in column] for column, m in zip(columns, mean, strict=True))
+    return [Evidence(block, mean, *numbers) for block, *numbers in zip(blocks, *cleaned, strict=True)]
+
+
+def setting_of(evidence: Evidence, factor: float, is_vit: bool) -> BlockSetting:
+    """One block's setting.
+
+    Args:
+        evidence: What was measured.
+        factor: The c of the rule, 0 or above.
+        is_vit: Whether tokens may skip the attention's projection.
+    """
+    ratio = evidence.ratio
+    mlp_ratio = max(LEAST_MLP, _down(ratio * min(1.0, factor * evidence.need)))
+    attn_ratio = max(LEAST_ATTENTION, _down(2 * mlp_ratio / ratio - 1))
+    mlp_split = min(MOST_SPLIT, _down(evidence.pass_through * ratio))
+    return BlockSetting(
+        mlp_ratio=mlp_ratio,
+        mlp_split=mlp_split,
+        act='ReLU' if evidence.swings_less else 'GELU',
+        pos_scale=min(MOST_RAMP, STEP * round(evidence.block.gl2.slope / STEP)) if evidence.rising else 0.0,
+        attn_ratio=attn_ratio,
+        attn_split=mlp_split / 2 if is_vit and attn_ratio == 1 else 0.0,
+    )
+
+
+def factors(blocks: Sequence[Evidence]) -> list[float]:
+    """The factors c at which a block gets wider, rising; the first, 0, makes all as narrow as can be."""
+    found = {0.0}
+    for evidence in blocks:
+        first, last = round(LEAST_MLP / STEP), round(evidence.ratio / STEP)
+        found |= {k * STEP / (evidence.ratio * evidence.need) for k in range(first + 1, last + 1)}
+    return sorted(found)
+
+
+def _need(block: BlockStatistics) -> float:
+    return (block.gl1.effective_share + block.gl2.effective_share) / 2
+
+
+def _without_noise(value: float, mean: float) -> float:
+    return mean if abs(value - mean) <= (RESOLUTION + _ROUNDING) * mean else value
+
+
+def _down(value: float) -> float:
+    return STEP * math.floor(value / STEP + _ROUNDING)
+
+
+def _check(block: BlockStatistics) -> None:
+    if block.dim < 1 or block.hidden < block.dim or block.hidden % block.dim:
+        raise ProbeError(f'{block.name}: hidden={block.hidden} is no multiple of dim={block.dim}. Probe again.')
+    shares = {'gate_swing': block.gate_swing, 'pass_through': block.pass_through}
+    needs = {f'{name}.effective_share': getattr(block, name).effective_share for name in ('gl1', 'gl2')}
+    for name, share in (shares | needs).items():
+        if not -_ROUNDING <= share <= 1 + _ROUNDING or (name in needs and share <= 0):
+            raise ProbeError(f'{block.name}: {name} is {share}, which is no share in [0, 1]. Probe again.')
+    if block.gl2.slope_error < 0:
+        raise ProbeError(f'{block.name}: gl2.slope_error is {block.gl2.slope_error}, and below 0. Probe again.')

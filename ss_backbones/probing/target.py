@@ -1,0 +1,139 @@
+"""The SS network that a probed network's config becomes, without its weights."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from ..complexity import Complexity, complexity
+from ..layers import Block
+from ..networks import ViT
+from ..networks.arch import Settings
+from ..openmmlab.backbone_building import build_backbone
+from ..settings import BlockSetting
+from ..timm_models import MODEL_NAMES
+from .errors import ProbeError
+from .record import BlockStatistics
+
+_TYPES = ('SSViT', 'SSPVTv2')
+_SCOPE = 'ss_backbones.'
+_DFC, _SS = 'dfc_deit_', 'ss_vit_'
+WEIGHTS = ('init_cfg', 'checkpoint_path', 'pretrained')  # where a backbone's dict asks for weights
+_PLACES = (*WEIGHTS, '_scope_')  # what is no matter of the network's shape; _scope_ is left by mmengine in some configs
+
+
+@dataclass(frozen=True)
+class Target:
+    """A network to be given settings.
+
+    Args:
+        backbone: A config's ``model.backbone`` for an SS network, without ``mlp``, settings and weights.
+    """
+
+    backbone: Mapping[str, object]
+
+    def build(self, settings: Settings) -> nn.Module:
+        """The network on the meta device.
+
+        Raises:
+            ProbeError: The config's arguments, or these settings, make no network.
+        """
+        try:
+            with torch.device('meta'):
+                return build_backbone({**self.backbone, 'settings': settings})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ProbeError(f'The network of the config cannot be built: {error}') from error
+
+    def cost(self, network: nn.Module) -> Complexity:
+        """What one of its networks costs for an image of :attr:`size`."""
+        return complexity(network, (1, network.in_channels, *self.size))
+
+    def cost_of(self, settings: Sequence[BlockSetting]) -> Complexity:
+        """What the network costs with these settings for the blocks that are built.
+
+        Raises:
+            ProbeError: They make no network.
+        """
+        return self.cost(self.build(self.complete(settings)))
+
+    @cached_property
+    def plain(self) -> nn.Module:
+        """The network that has ``settings='uniform'``."""
+        return self.build('uniform')
+
+    @cached_property
+    def paper(self) -> nn.Module:
+        """The network that has the paper's settings."""
+        return self.build('specific')
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of an image in pixels: what the network is made for, or 224 x 224."""
+        return getattr(self.plain, 'img_size', (224, 224))
+
+    @property
+    def is_vit(self) -> bool:
+        """Whether tokens may skip the attention's projection in the paper's settings."""
+        return isinstance(self.plain, ViT)
+
+    def complete(self, settings: Sequence[BlockSetting]) -> list[BlockSetting]:
+        """Settings of the blocks that are built, with plain ones for those that ``out_indices`` leaves out."""
+        return [*settings, *self.plain.settings[len(settings) :]]
+
+    def check_blocks(self, blocks: Sequence[BlockStatistics]) -> None:
+        """Whether these are the network's blocks.
+
+        Raises:
+            ProbeError: There are more or fewer, or one has another width.
+        """
+        own = [
+            (name, module.mlp.fc1.in_features, module.mlp.fc1.out_features)
+            for name, module in self.plain.named_modules()
+            if isinstance(module, Block)
+        ]
+        if len(own) != len(blocks):
+            raise ProbeError(
+                f'The probe has {len(blocks)} blocks, the network of the config {len(own)}. Give the config that the '
+                'probed network was trained with: --base CONFIG.'
+            )
+        for (name, dim, hidden), block in zip(own, blocks, strict=True):
+            if (dim, hidden) != (block.dim, block.hidden):
+                raise ProbeError(
+                    f'{block.name} of the probe has {block.dim} channels and {block.hidden} hidden ones; in the plain '
+                    f'network of the config {name} has {dim} and {hidden}. Give the config that the probed network was '
+                    "trained with (--base CONFIG); it must have DFC with settings='uniform'."
+                )
+
+
+def target_of(config: Config, where: str) -> Target:
+    """The network of a classifier's, detector's or segmenter's config.
+
+    Args:
+        config: The config.
+        where: Its name, for the words of an error.
+
+    Raises:
+        ProbeError: Its backbone is none of this package's.
+    """
+    model = config.get('model')
+    backbone = model.get('backbone') if isinstance(model, Mapping) else None
+    if not isinstance(backbone, Mapping):
+        raise ProbeError(f'{where} has no model.backbone, which is what would get the settings.')
+    kept = {key: value for key, value in backbone.items() if key not in ('mlp', 'settings', *_PLACES)}
+    kind = str(kept.get('type')).removeprefix(_SCOPE)
+    if 'name' in kept:
+        name = kept['name'] = _ss_name(kept['name'])
+        if name not in MODEL_NAMES:
+            raise ProbeError(f'The classifier of {where} is {name!r}, no model of this package that takes settings.')
+    elif kind in _TYPES:
+        kept['type'] = _SCOPE + kind
+    else:
+        raise ProbeError(f'The backbone of {where} is {kind}; settings can be derived for {" and ".join(_TYPES)}.')
+    return Target(kept)
+
+
+def _ss_name(name: object) -> object:
+    return _SS + name.removeprefix(_DFC) if isinstance(name, str) and name.startswith(_DFC) else name
