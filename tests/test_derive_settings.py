@@ -118,6 +118,7 @@ def test_gates_that_hardly_swing_are_a_relu() -> None:
     [
         (1.0, 0.1, 1.0),
         (1.0, 0.34, 0.0),  # 3 x 0.34 is more
+        (1e308, 0.0, 2.0),
         (1.12, 0.1, 1.0),
         (1.13, 0.1, 1.25),  # rounded, not down
         (2.6, 0.1, 2.0),  # the paper's largest
@@ -144,8 +145,8 @@ def test_channels_that_pass_become_the_bypass() -> None:
 def test_a_reason_has_the_numbers() -> None:
     blocks = [_block((0.3, 0.5), 1.1, 0.04, 0.1, 0.02), _block((0.7, 0.9), 0.2, 0.1, 0.42, 0.3)]
     first, second = (reason_of(item, setting_of(item, 1.2, True), 1.2) for item in evidence_of(blocks))
-    assert 'effective share 0.40 (mean 0.60)' in first
-    assert '4 x min(1, 1.200 x 0.40) = 1.920, so mlp_ratio 1.75 and with it attn_ratio 0.25' in first
+    assert 'effective share 0.400 (mean 0.600)' in first
+    assert '4 x min(1, 1.200 x 0.400) = 1.920, so mlp_ratio 1.75 and with it attn_ratio 0.25' in first
     assert 'gate swing 0.10 (mean 0.26) is less than in the mean block, so ReLU' in first
     assert 'slope 1.10 +- 0.04, so pos_scale 1' in first
     assert '0.02 of the channels pass through (mean 0.16)' in first and 'mlp_split 0 and attn_split 0' in first
@@ -153,7 +154,7 @@ def test_a_reason_has_the_numbers() -> None:
     assert 'slope 0.20 +- 0.10 is not surely above 0, so pos_scale 0' in second
     assert '0.30 x 4 = 1.200 widths, so mlp_split 0.5' in second
     alike = evidence_of([_block(0.58), _block(0.62)])[0]
-    assert 'effective share 0.58 (taken as the mean 0.60)' in reason_of(alike, setting_of(alike, 1.0, True), 1.0)
+    assert 'effective share 0.580 (taken as the mean 0.600)' in reason_of(alike, setting_of(alike, 1.0, True), 1.0)
     least = reason_of(alike, setting_of(alike, 0.0, True), 0.0)
     assert '= 0.000, at least 1, so mlp_ratio 1 ' in least
 
@@ -350,12 +351,34 @@ def test_places_for_weights_that_are_yet_to_be_filled_stay(tmp_path: Path, call)
     out = tmp_path / 'mine.py'
     code, said = call(probe, '--budget', '0.9', '--base', base, '--out', out)
     assert code == 0 and 'left out' not in said, said
+    assert 'model.backbone.init_cfg names no checkpoint yet: fill in' in said
     theirs, mine = Config.fromfile(base), Config.fromfile(out)
     # the widest of all alike that is not plain
     assert mine.model.backbone.pop('settings') == [asdict(BlockSetting(mlp_ratio=3.75, attn_ratio=0.75))] * 12
     assert theirs.model.backbone.pop('settings') == 'uniform'
     theirs.pop('load_from'), theirs.pop('resume')
     assert mine.to_dict() == theirs.to_dict()
+
+
+def test_multiply_adds_of_another_size(tmp_path: Path, call) -> None:  # noqa: ANN001
+    base = tmp_path / 'base.py'
+    base.write_text("model = dict(backbone=dict(type='SSPVTv2', arch='b0'))")
+    arch = timm.create_model('ss_pvt_v2_b0').arch
+    widths = [(dim, dim * ratio) for dim, ratio in zip(arch.embed_dims, arch.mlp_ratios, strict=True) for _ in range(2)]
+    probe = _write(tmp_path, _random_blocks(widths, 8), None)
+    found = {}
+    for shape in ((), ('--shape', '320', '480')):
+        out = tmp_path / f'mine{len(found)}.py'
+        code, said = call(probe, '--budget', '0.6', '--base', base, '--out', out, *shape)
+        assert code == 0 and ('320 x 480 pixels' in said) == bool(shape), said
+        found[shape] = Config.fromfile(out).model.backbone.settings
+    small, large = ([s['mlp_ratio'] for s in settings] for settings in found.values())
+    assert small != large  # attention takes another share there
+    plain, mine = (SSPVTv2('b0', settings=s) for s in ('uniform', found['--shape', '320', '480']))
+    share = complexity(mine, (1, 3, 320, 480)).macs / complexity(plain, (1, 3, 320, 480)).macs
+    assert 0.5 < share <= 0.6
+    code, said = call(probe, '--budget', '0.6', '--base', base, '--out', tmp_path / 'no.py', '--shape', '0', '5')
+    assert code == 2 and '--shape 0 5: both must be at least 1' in said
 
 
 def test_blocks_that_the_config_does_not_build_stay_plain(tmp_path: Path, call) -> None:  # noqa: ANN001

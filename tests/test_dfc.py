@@ -1,6 +1,7 @@
 """Grouped linear layers and DFC: against plain re-computations, their gradients, and what they keep in memory."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import timm
@@ -182,6 +183,38 @@ def test_whoever_watches_sees_the_gates() -> None:
     torch.testing.assert_close(seen['gates'], layer.gate(groups_by_hand(x, layer.gl1.weight, layer.gl1.bias)))
 
 
+def test_what_somebody_puts_in_their_places_is_called() -> None:
+    x = torch.randn(3, 24, dtype=torch.float64)
+    for name in ('gate', 'gl2'):
+        layer = randomised(DFC(6, 24))
+        expected = layer(x)
+        setattr(layer, name, nn.Sequential(getattr(layer, name)))
+        torch.testing.assert_close(layer(x), expected)
+        getattr(layer, name).append(nn.Tanh())
+        assert not torch.allclose(layer(x), expected)
+
+
+def test_one_token_without_a_batch() -> None:
+    layer, x = randomised(DFC(6, 24)), torch.randn(2, 24, dtype=torch.float64)
+    torch.testing.assert_close(layer(x[0]), layer(x)[0])
+
+
+@pytest.mark.parametrize(
+    ('make', 'words'),
+    [
+        (lambda: GroupedLinear(10, 0), 'groups of 0'),
+        (lambda: GroupedLinear(10, 3), 'groups of 3'),
+        (lambda: GroupedLinear(0, 1), '0 channels'),
+        (lambda: DFC(0, 0), 'dim must be even'),
+        (lambda: DFC(4, 10), 'hidden=10 a multiple'),
+        (lambda: GroupedLinear(8, 4)(torch.ones(2, 4)), r'Expected 8 channels .* \(2, 4\)'),
+    ],
+)
+def test_sizes_that_cannot_be(make: Callable[[], object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
 def test_dropout_acts_on_gated_channels_and_on_what_comes_out() -> None:
     mlp, x = randomised(DfcMlp(6, BlockSetting(), drop=0.5)), torch.randn(400, 6, dtype=torch.float64)
     mlp.eval()
@@ -264,7 +297,7 @@ def test_the_initialisation_of_dfc_deit() -> None:
     assert 0.019 < plain.blocks[0].attn.qkv.weight.std() < 0.021
 
 
-SPECIFIC = "mlp='dfc' does not go with act='ReLU'.*settings='uniform'"
+SPECIFIC = "mlp='dfc' does not go with settings='specific'.*Take settings='uniform'"
 
 
 @pytest.mark.parametrize(
@@ -272,6 +305,7 @@ SPECIFIC = "mlp='dfc' does not go with act='ReLU'.*settings='uniform'"
     [
         (dict(mlp='dfc'), SPECIFIC),
         (dict(mlp='dfc', settings=[dict(mlp_ratio=3.5)] * 12), 'does not go with mlp_ratio=3.5.*whole-numbered'),
+        (dict(mlp='dfc', settings=[dict(act='ReLU')] * 12), "act='ReLU'.*settings='uniform'"),
         (dict(mlp='dfc', settings=[dict(pos_scale=1.0)] * 12), 'pos_scale=1.0'),
         (dict(mlp='dfc', settings=[dict(mlp_split=0.5)] * 12), 'mlp_split=0.5'),
         (dict(mlp='dfc', settings=[dict(mlp_ratio=0.25)] * 12), 'mlp_ratio=0.25'),

@@ -157,7 +157,7 @@ def test_weights_of_a_normal_distribution() -> None:
 
 
 def test_weights_that_are_all_zero() -> None:
-    assert as_tuple(layer_statistics(np.zeros(16))) == (0, 1, 0, 0, 0, 0)
+    assert as_tuple(layer_statistics(np.zeros(16))) == (1, 1 / 16, 0, 0, 0, 0)
     found = block_statistics('blocks.0', {key: torch.zeros_like(t) for key, t in dfc_block(conv=True).items()})
     assert (found.gate_swing, found.pass_through, found.correlation) == (0, 0, 0)
 
@@ -488,6 +488,12 @@ def reshaped(key: str, *shape: int) -> Callable[[Path], Path]:
 BAD = {
     'no DFC': (changed(lambda s: [s.pop(k) for k in list(s) if '.dfc.' in k]), 'no DFC', "mlp='dfc'", 'dfc_deit_'),
     'NaN': (changed(with_values('blocks.1.norm2.bias', math.nan, math.inf)), 'blocks.1.norm2.bias has 2 of 4', 'NaN'),
+    'whole numbers': (
+        changed(lambda s: s.update({k: v.long() for k, v in s.items()})),
+        'torch.int64',
+        'floating-point',
+    ),
+    'no values': (changed(lambda s: s.update({k: v.to('meta') for k, v in s.items()})), 'on the device meta'),
     'a lost gate': (without('blocks.2.mlp.dfc.gate.bias'), 'lacks blocks.2.mlp.dfc.gate.bias'),
     'a lost GL1': (without('blocks.0.mlp.dfc.gl1'), 'lacks blocks.0.mlp.dfc.gl1.weight, blocks.0.mlp.dfc.gl1.bias'),
     'a block without DFC': (without('blocks.1.mlp.dfc.'), 'lacks blocks.1.mlp.dfc.gl1.weight'),

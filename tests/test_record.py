@@ -71,6 +71,7 @@ CHANGES: dict[str, tuple[Callable[[Data], object], str]] = {
     'true': (lambda d: block_of(d).update(pass_through=True), 'pass_through is True'),
     'null': (lambda d: block_of(d).update(correlation=None), 'correlation is None'),
     'NaN': (lambda d: block_of(d)['gl2'].update(slope=float('nan')), 'slope is nan'),
+    'a huge number': (lambda d: block_of(d).update(gate_swing=10**400), 'gate_swing is 1000'),
     'infinity': (lambda d: block_of(d).update(gate_swing=float('inf')), 'gate_swing is inf'),
 }
 

@@ -59,6 +59,8 @@ def test_complexity_of_models_and_configs(call) -> None:
         (['pvt_v9'], 'neither a timm model nor a config file'),
         (['nowhere.py'], 'there is no config file nowhere.py'),
         (['ss_pvt_v2_b0', '--shape', '0', '5'], 'both must be at least 1'),
+        (['dfc_deit_tiny_patch16_224', '--settings', 'specific'], "Take settings='uniform'"),
+        (['configs/imagenet/_base_/deit_300e.py'], 'has no model.backbone with a name or a type'),
         (['resnet18', '--settings', 'uniform'], "for this package's models"),
     ],
 )

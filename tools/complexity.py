@@ -58,7 +58,13 @@ def _from_config(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
         config = read_config(arguments.model, {}, custom_imports=True)
     except UsageError as error:
         parser.error(str(error))
-    return build_backbone(config.model.backbone, config.get('default_scope', 'mmengine'))
+    backbone = (config.get('model') or {}).get('backbone') or {}
+    if not {'name', 'type'} & backbone.keys():
+        parser.error(f'{arguments.model} has no model.backbone with a name or a type, which is what would be counted.')
+    try:
+        return build_backbone(backbone, config.get('default_scope', 'mmengine'))
+    except (KeyError, TypeError, ValueError) as error:
+        parser.error(f'{arguments.model}: {error}')
 
 
 if __name__ == '__main__':

@@ -2,7 +2,7 @@
 
 python tools/probe.py work_dirs/NAME/epoch_300.pth probe/
 python tools/probe.py work_dirs/NAME probe/
-python tools/probe.py epoch_300.pth probe/ --earlier epoch_0.pth epoch_100.pth epoch_200.pth
+python tools/probe.py epoch_300.pth probe/ --earlier epoch_1.pth epoch_100.pth epoch_200.pth
 """
 
 import sys

@@ -28,7 +28,7 @@ class DFC(nn.Module):
 
     def __init__(self, dim: int, hidden: int, drop: float = 0.0) -> None:
         super().__init__()
-        if dim % 2 or hidden % dim:
+        if dim < 2 or dim % 2 or hidden < dim or hidden % dim:
             raise ValueError(
                 f'DFC makes dim / 2 = {dim / 2:g} sums of hidden channels and dim = {dim} outputs, so dim must be even '
                 f'and hidden={hidden} a multiple of it: take a whole-numbered mlp_ratio and an even width.'
@@ -41,14 +41,17 @@ class DFC(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """(..., H) to (..., C)."""
         sums = self.gl1(hidden)
-        if (self.training and self.drop.p) or is_watched(self.gate, self.drop, self.gl2):
+        plain = type(self.gate) is nn.Linear and type(self.gl2) is GroupedLinear  # and not what somebody put there
+        dropping = self.training and self.drop.p
+        if dropping or not plain or is_watched(self.gate, self.drop, self.gl2):
             return self.gl2(self.drop(self.gate(sums) * hidden))
         # The weights of gl2 go into the gates' linear layer, which is smaller than what it makes; then the product of
         # gates and hidden features need not be kept, nor be there at all.
         weight = self.gl2.weight.flatten()
-        gates = F.linear(sums, self.gate.weight * weight[:, None], self.gate.bias * weight).flatten(0, -2)
-        out = sums_of_products(gates, hidden.reshape(gates.shape), self.gl2.weight.shape[1]) + self.gl2.bias
-        return out.to(gates.dtype).reshape(*hidden.shape[:-1], out.shape[1])
+        gates = F.linear(sums, self.gate.weight * weight[:, None], self.gate.bias * weight)
+        tokens = (-1, hidden.shape[-1])
+        out = sums_of_products(gates.reshape(tokens), hidden.reshape(tokens), self.gl2.weight.shape[1]) + self.gl2.bias
+        return out.to(hidden.dtype).reshape(*hidden.shape[:-1], out.shape[1])
 
 
 class DfcMlp(nn.Module):
@@ -102,7 +105,7 @@ def check_dfc_setting(setting: BlockSetting) -> None:
     if wrong:
         given = ', '.join(f'{name}={getattr(setting, name)!r}' for name in wrong)
         raise ValueError(
-            f"mlp='dfc' does not go with {given}: DFC learns what the specific setting fixes. It needs a "
-            "whole-numbered mlp_ratio, and has no activation, ramp or bypass. Take settings='uniform', or a list with "
-            'mlp_ratio, attn_ratio and attn_split alone.'
+            f"mlp='dfc' does not go with {given}: a DFC MLP has no activation, ramp or bypass, and needs a "
+            "whole-numbered mlp_ratio. Take settings='uniform', or a list with such a mlp_ratio, attn_ratio and "
+            'attn_split alone.'
         )

@@ -23,16 +23,17 @@ class GroupedLinear(nn.Module):
         bias: (D / G,).
 
     Raises:
-        ValueError: ``channels`` is no multiple of ``group_size``.
+        ValueError: ``channels`` is no multiple of ``group_size``, or not positive; or what comes in has other channels.
 
     Source: GL in the SS paper's DFC (Pattern Recognition 162, 2025, 111422).
     """
 
     def __init__(self, channels: int, group_size: int) -> None:
         super().__init__()
-        if channels % group_size:
+        if group_size < 1 or channels < 1 or channels % group_size:
             raise ValueError(
-                f'{channels} channels do not make up groups of {group_size}; take a multiple of {group_size}.'
+                f'{channels} channels do not make up groups of {group_size}; both must be positive, and the first a '
+                'multiple of the second.'
             )
         self.weight = nn.Parameter(torch.empty(channels // group_size, group_size))
         trunc_normal_(self.weight, std=0.01)
@@ -40,6 +41,10 @@ class GroupedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) to (..., D / G)."""
+        if x.shape[-1] != self.weight.numel():
+            raise ValueError(
+                f'Expected {self.weight.numel()} channels in the last dimension, but got {tuple(x.shape)}.'
+            )
         tokens = x.reshape(-1, x.shape[-1])
         out = weighted_sums(tokens, self.weight) + self.bias
         return out.to(x.dtype).reshape(*x.shape[:-1], out.shape[1])  # under autocast the weights are float32

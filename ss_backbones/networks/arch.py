@@ -36,14 +36,19 @@ def resolve_arch(arch: str | Mapping[str, object], known: Mapping[str, Arch]) ->
     return kind(**arch)
 
 
-def resolve_mlp(mlp: str, kinds: Mapping[str, type[nn.Module]]) -> type[nn.Module]:
+def resolve_mlp(mlp: str, settings: Settings, kinds: Mapping[str, type[nn.Module]]) -> type[nn.Module]:
     """The class of a network's MLPs.
 
     Raises:
-        ValueError: The name is unknown.
+        ValueError: The name is unknown, or does not go with the name of the settings.
     """
     if mlp not in kinds:
         raise ValueError(f'mlp={mlp!r} is unknown. Known are {", ".join(kinds)}.')
+    if mlp == 'dfc' and settings == 'specific':
+        raise ValueError(
+            "mlp='dfc' does not go with settings='specific': DFC learns the activations, ramps and bypasses that these "
+            "fix, and needs whole-numbered MLP ratios, not 3.5. Take settings='uniform'."
+        )
     return kinds[mlp]
 
 

@@ -137,7 +137,7 @@ class PVTv2(nn.Module):
         self.settings = resolve_settings(settings, ratios, attn_split=0.0)
         self.out_indices = take_indices(out_indices, len(self.arch.depths), 'stages')
         check_shared(in_channels, drop_rate, attn_drop_rate, drop_path_rate, with_cp)
-        mlp_type = resolve_mlp(mlp, _MLPS)
+        mlp_type = resolve_mlp(mlp, settings, _MLPS)
         self.in_channels = in_channels
         self.channels = [self.arch.embed_dims[i] for i in self.out_indices]
         self.strides = [4 * 2**i for i in self.out_indices]

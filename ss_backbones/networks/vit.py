@@ -112,7 +112,7 @@ class ViT(nn.Module):
         self.settings = resolve_settings(settings, [arch.mlp_ratio] * arch.depth, attn_split=0.25)
         check_shared(in_channels, drop_rate, attn_drop_rate, drop_path_rate, with_cp)
         check_flag('class_token', class_token)
-        mlp_type = resolve_mlp(mlp, _MLPS)
+        mlp_type = resolve_mlp(mlp, settings, _MLPS)
         windows = _windows(window_size, global_blocks, arch.depth)
         built = arch.depth if built_blocks is None else built_blocks
         self.in_channels = in_channels

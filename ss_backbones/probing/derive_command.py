@@ -19,6 +19,11 @@ from .target import target_of
 _CONSTANTS = ('RESOLUTION', 'STEP', 'LEAST_MLP', 'LEAST_ATTENTION', 'SURE', 'MOST_RAMP', 'MOST_SPLIT')
 _ATTENTION = 'The probe does not look into the attention: attn_ratio follows the MLP, as in the paper.'
 
+_LINEAR = (
+    "The ReLU before the convolutions of PVTv2's linear variant is not accounted for in gate swing and pass-through, "
+    'so act and mlp_split are guesses here.'
+)
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Derive settings as the command line says, print them, and write the config.
@@ -37,13 +42,15 @@ def _derive(argv: Sequence[str] | None) -> None:
     arguments = _parser().parse_args(argv)
     probe: Path = arguments.probe
     budget = check_budget(arguments.budget)
+    if arguments.shape and min(arguments.shape) < 1:
+        raise ProbeError(f'--shape {arguments.shape[0]} {arguments.shape[1]}: both must be at least 1.')
     out: Path = arguments.out or probe.with_name('derived.py')
     if out.suffix != '.py':
         raise ProbeError(f'--out {out} does not end in .py, and what is written is a config.')
     record = read_record(probe)
     check_new(out)
     config, where = read_base(record, arguments.base, probe)
-    target, blocks = target_of(config, where), record.last.blocks
+    target, blocks = target_of(config, where, arguments.shape), record.last.blocks
     evidence = rule.evidence_of(blocks)
     target.check_blocks(blocks)
 
@@ -56,7 +63,7 @@ def _derive(argv: Sequence[str] | None) -> None:
     ]
     unbuilt = ['not built by this config, so not probed: plain'] * (len(settings) - len(blocks))
 
-    notes = change_config(config, target)
+    notes = [*change_config(config, target), *([_LINEAR] if getattr(target.plain.arch, 'linear', False) else [])]
     header = (
         _origin(probe.name, record.last, budget),
         'The rule, with its reasons: ss_backbones/probing/rule.py; '
@@ -93,6 +100,13 @@ def _parser() -> Parser:
         metavar='SHARE',
         required=True,
         help="share of the plain network's multiply-adds that may be used, above 0 and at most 1",
+    )
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs=2,
+        metavar=('H', 'W'),
+        help='pixels of the images that multiply-adds are counted for (default: those of the network, or 224 224)',
     )
     parser.add_argument('--out', metavar='CONFIG.py', type=Path, help='the new file (default: derived.py beside it)')
     parser.add_argument('--base', metavar='CONFIG', help='a config to change (default: that of the probed training)')

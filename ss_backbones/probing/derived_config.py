@@ -64,7 +64,12 @@ def change_config(config: Config, target: Target) -> list[str]:
     for place, part in (('model', config.model), ('model.backbone', backbone)):
         for key in WEIGHTS:
             file = _file_of(key, part.get(key))
-            if file:
+            if file == '':
+                notes.append(
+                    f'{place}.{key} names no checkpoint yet: fill in that of a classifier trained with these settings, '
+                    f'or set {place}.{key}=None.'
+                )
+            elif file:
                 del part[key]
                 notes.append(
                     f'{place}.{key} ({file}) is left out: its weights do not fit the derived network, which starts '

@@ -40,9 +40,10 @@ def _probe(arguments: argparse.Namespace) -> None:
     series = read_series(arguments.checkpoint, arguments.earlier)
     files, observed = contents(series.record, series.kinds, series.weights, series.has_conv)
     _write_folder(out, files)
+    count = len(series.kinds)
     for question, text in observed.items():
         print(f'{question} {text}')
-    print(f'{out / REPORT}: {len(series.record.last.blocks)} blocks, {len(series.kinds)} checkpoints')
+    print(f'{out / REPORT}: {len(series.record.last.blocks)} blocks, {count} checkpoint{"s" * (count > 1)}')
 
 
 def _check_folder(out: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ..checkpoint_files import read_checkpoint
@@ -57,13 +58,14 @@ def read(source: str) -> Checkpoint:
     unwrapped = unwrap(content, source, average=True)
     blocks = _blocks(unwrapped.tensors, source)
     for name, block in blocks.items():
+        _check_kinds(block, f'{source}: {name}')
         _check_shapes(block, f'{source}: {name}')
     _check_finite(blocks, source)
     meta = content.get('meta')
     meta = meta if isinstance(meta, Mapping) else {}
     epoch, config = meta.get('epoch'), meta.get('cfg')
     named = _EPOCH_NAME.fullmatch(Path(source).name)
-    if not isinstance(epoch, int):
+    if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
         epoch = int(named[1]) if named else None
     return Checkpoint(
         Path(source).name, epoch, config if isinstance(config, str) else None, unwrapped.kind, dict(blocks)
@@ -120,6 +122,15 @@ def _gaps(names: Mapping[str, object]) -> list[str]:
 
 def _depth(name: str) -> list[int]:
     return [int(number) for number in re.findall(r'\d+', name)]
+
+
+def _check_kinds(block: Mapping[str, Tensor], where: str) -> None:
+    for key, tensor in block.items():
+        if tensor.is_meta or tensor.layout != torch.strided or not tensor.is_floating_point():
+            raise ProbeError(
+                f'{where}: {key} is {tensor.dtype} ({tensor.layout}) on the device {tensor.device}; expected are plain '
+                'floating-point weights. Give the checkpoint as it was saved in training, not a converted one.'
+            )
 
 
 def _check_shapes(block: Mapping[str, Tensor], where: str) -> None:

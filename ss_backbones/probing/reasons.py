@@ -26,12 +26,12 @@ def reason_of(evidence: Evidence, setting: BlockSetting, factor: float) -> str:
 
 def _width(evidence: Evidence, setting: BlockSetting, factor: float) -> str:
     ratio, need, mean = evidence.ratio, evidence.need, evidence.mean[0]
-    against = f'taken as the mean {mean:.2f}' if need == mean else f'mean {mean:.2f}'
+    against = f'taken as the mean {mean:.3f}' if need == mean else f'mean {mean:.3f}'
     wanted = ratio * min(1.0, factor * need)
     least = f', at least {LEAST_MLP:g}' if wanted < LEAST_MLP else ''
     return (
-        f'effective share {evidence.measured_need:.2f} ({against}): '
-        f'{ratio:g} x min(1, {factor:.3f} x {need:.2f}) = {_down(wanted)}{least}, so mlp_ratio '
+        f'effective share {evidence.measured_need:.3f} ({against}): '
+        f'{ratio:g} x min(1, {factor:.3f} x {need:.3f}) = {_down(wanted)}{least}, so mlp_ratio '
         f'{setting.mlp_ratio:g} and with it attn_ratio {setting.attn_ratio:g}'
     )
 

@@ -1,7 +1,6 @@
 """What a probe found, as numbers: the JSON file between tools/probe.py and tools/derive_settings.py."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from .errors import ProbeError
 
 _FORMAT = 'ss_backbones probe 1'
+_LARGEST = 1e100  # which is no number of a probe
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,10 @@ class LayerStatistics:
     """How the weights w of one grouped linear layer are spread over its H hidden channels.
 
     Args:
-        sparsity: Hoyer's, (sqrt(H) - |w|_1 / |w|_2) / (sqrt(H) - 1): 0 where all have one size, 1 where one is not 0.
+        sparsity: Hoyer's, (sqrt(H) - |w|_1 / |w|_2) / (sqrt(H) - 1): 0 where all have one size, 1 where one
+            is not 0, or none.
         effective_share: Share of the channels that matter, (sum w^2)^2 / (H sum w^4): 1 where all have one size, 1 / H
-            where one is not 0.
+            where one is not 0, or none.
         slope: How much w rises from the first channel to the last, by least squares, in units of the mean of ``|w|``: 2
             for a straight line that starts at 0.
         slope_error: The standard error of that slope.
@@ -108,7 +109,7 @@ def read_record(path: Path) -> Record:
         data = json.loads(path.read_text(encoding='utf-8'))
     except FileNotFoundError:
         raise ProbeError(f'{path} does not exist. Give the probe.json that tools/probe.py wrote.') from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ProbeError(f'{path} cannot be read as JSON ({error}). Give the probe.json of tools/probe.py.') from error
     found = data.get('format') if isinstance(data, Mapping) else None
     if found != _FORMAT:
@@ -145,5 +146,5 @@ def _check_numbers(block: object, where: str) -> None:
             _check_numbers(value, f'{where}.{field.name}')
         elif field.name == 'name':
             continue
-        elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
             raise ProbeError(f'{where}: {field.name} is {value!r}, and must be a finite number. Probe again.')

@@ -26,7 +26,7 @@ from .errors import ProbeError
 from .record import BlockStatistics
 
 # Of the mean over the blocks: what differs by less is taken for chance. In a DFC-DeiT with 768 hidden channels one
-# standard error of a block's need was 4 to 8% of it (bootstrap over channels), so this is about two.
+# standard error of a block's need was 4 to 7% of it (bootstrap over channels), so this is about two.
 RESOLUTION = 0.1
 STEP = 0.25  # the finest step in the paper's table of widths and splits
 LEAST_MLP = 1.0  # of the block's width: a hidden layer narrower than its input would lose tokens' directions
@@ -107,7 +107,7 @@ def setting_of(evidence: Evidence, factor: float, is_vit: bool) -> BlockSetting:
         mlp_ratio=mlp_ratio,
         mlp_split=mlp_split,
         act='ReLU' if evidence.swings_less else 'GELU',
-        pos_scale=min(MOST_RAMP, STEP * round(evidence.block.gl2.slope / STEP)) if evidence.rising else 0.0,
+        pos_scale=STEP * round(min(MOST_RAMP, evidence.block.gl2.slope) / STEP) if evidence.rising else 0.0,
         attn_ratio=attn_ratio,
         attn_split=mlp_split / 2 if is_vit and attn_ratio == 1 else 0.0,
     )

@@ -41,6 +41,8 @@ def read_series(source: str, earlier: Sequence[str]) -> Series:
             folder has no checkpoints.
         CheckpointError: A file cannot be read.
     """
+    if not source.strip():
+        raise ProbeError('CHECKPOINT is an empty text. Give a checkpoint file, or the folder of a training.')
     files = [*earlier, source]
     if Path(source).is_dir():
         if earlier:

@@ -52,11 +52,13 @@ def block_statistics(name: str, block: Mapping[str, Tensor]) -> BlockStatistics:
 
 
 def layer_statistics(weights: Floats) -> LayerStatistics:
-    """Of the weights (H,) of one grouped linear layer, H at least 2; if all are 0 they count as of one size."""
+    """Of the weights (H,) of one grouped linear layer, H at least 2; if all are 0, no channel matters."""
     count, sizes = len(weights), np.abs(weights)
     largest = sizes.max()
     if largest == 0:
-        return LayerStatistics(sparsity=0.0, effective_share=1.0, slope=0.0, slope_error=0.0, balance=0.0, size=0.0)
+        return LayerStatistics(
+            sparsity=1.0, effective_share=1 / count, slope=0.0, slope_error=0.0, balance=0.0, size=0.0
+        )
     sizes = sizes / largest  # so that no power of a tiny weight becomes 0
     squares = sizes**2
     root = math.sqrt(count)

@@ -31,9 +31,12 @@ class Target:
 
     Args:
         backbone: A config's ``model.backbone`` for an SS network, without ``mlp``, settings and weights.
+        shape: Height and width in pixels of the images that costs are counted for; None for what the network is made
+            for, or 224 x 224.
     """
 
     backbone: Mapping[str, object]
+    shape: tuple[int, int] | None = None
 
     def build(self, settings: Settings) -> nn.Module:
         """The network on the meta device.
@@ -71,8 +74,8 @@ class Target:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of an image in pixels: what the network is made for, or 224 x 224."""
-        return getattr(self.plain, 'img_size', (224, 224))
+        """Height and width in pixels of the images that costs are counted for."""
+        return self.shape or getattr(self.plain, 'img_size', (224, 224))
 
     @property
     def is_vit(self) -> bool:
@@ -108,12 +111,13 @@ class Target:
                 )
 
 
-def target_of(config: Config, where: str) -> Target:
+def target_of(config: Config, where: str, shape: tuple[int, int] | None = None) -> Target:
     """The network of a classifier's, detector's or segmenter's config.
 
     Args:
         config: The config.
         where: Its name, for the words of an error.
+        shape: See :class:`Target`.
 
     Raises:
         ProbeError: Its backbone is none of this package's.
@@ -132,7 +136,7 @@ def target_of(config: Config, where: str) -> Target:
         kept['type'] = _SCOPE + kind
     else:
         raise ProbeError(f'The backbone of {where} is {kind}; settings can be derived for {" and ".join(_TYPES)}.')
-    return Target(kept)
+    return Target(kept, shape)
 
 
 def _ss_name(name: object) -> object:

@@ -12,7 +12,7 @@ START = (
     'A grouped linear layer of this package starts with random weights, normal with a standard deviation of 0.01. Such '
     'weights have a sparsity of about 0.2, an effective share of about 0.33, no slope beyond its error, a balance of '
     'about 0 and a size of 0.01. Only what differs from these numbers was learnt; statistics that stay there tell of '
-    'the start and not of the training. Earlier checkpoints, that of epoch 0 included, show what moved.'
+    'the start and not of the training. Earlier checkpoints show what moved.'
 )
 
 DEFINITIONS = (
@@ -72,8 +72,8 @@ SCALES = (
 )
 
 CHANCE = (
-    '"By chance" means below the 1% level of the Kolmogorov-Smirnov test, at which 1 of 100 pairs would differ even '
-    'if all weights were drawn alike. The channels of a network are not independent samples: they were trained '
+    '"More than chance" means beyond the 1% level of the Kolmogorov-Smirnov test, at which 1 of 100 pairs would differ '
+    'even if all weights were drawn alike. The channels of a network are not independent samples: they were trained '
     'together. So the test finds differences too easily, and the size of a distance says more than a count.'
 )
 ORDER = (
