@@ -9,7 +9,16 @@ import torch
 pytest.importorskip('mmengine')
 pytest.importorskip('mmcv')
 
-from tiny_training import BATCHES, assert_same, before_iteration, load, train, write_training  # noqa: E402
+from tiny_training import (  # noqa: E402
+    BATCHES,
+    Crash,
+    assert_same,
+    before_iteration,
+    crash,
+    load,
+    train,
+    write_training,
+)
 from tool_call import call_tool  # noqa: E402
 
 EPOCHS = 2
@@ -17,14 +26,6 @@ NETWORK = """
 model['backbone'].update(name='dfc_deit_tiny_patch16_224', img_size=32, drop_path_rate=0.0)
 default_hooks['checkpoint'].update(max_keep_ckpts=-1)
 """
-
-
-class Crash(Exception):
-    """What a run dies of here."""
-
-
-def crash() -> None:
-    raise Crash
 
 
 @pytest.fixture(scope='module')

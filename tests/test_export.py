@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from tool_call import outcome
 from torch import Tensor, nn
 
 from ss_backbones import SSPVTv2, SSViT
@@ -35,17 +36,7 @@ def vit(**arguments: object) -> dict[str, object]:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> tuple[int, str]:
-        """The exit code, and everything that was said."""
-        code = 0
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = stop.code
-        said = capsys.readouterr()
-        return code, said.out + said.err
-
-    return call
+    return lambda *arguments: outcome(lambda: main([str(argument) for argument in arguments]), capsys)
 
 
 @pytest.fixture

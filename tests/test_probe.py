@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from tool_call import outcome
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -73,17 +74,7 @@ def save_epoch(folder: Path, epoch: int, state: State | None = None, name: str =
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object) -> tuple[int, str]:
-        """The exit code, and everything that was said."""
-        code = 0
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = stop.code
-        said = capsys.readouterr()
-        return code, said.out + said.err
-
-    return call
+    return lambda *arguments: outcome(lambda: main([str(argument) for argument in arguments]), capsys)
 
 
 # --- statistics of one layer

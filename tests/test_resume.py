@@ -20,8 +20,10 @@ from mmengine.config import Config  # noqa: E402
 from tiny_images import ROOT  # noqa: E402
 from tiny_training import (  # noqa: E402
     BATCHES,
+    Crash,
     assert_same,
     before_iteration,
+    crash,
     load,
     log_of,
     train,
@@ -35,14 +37,6 @@ from ss_backbones.classification.metric import Accuracy  # noqa: E402
 
 EPOCHS = 3
 AVERAGED = "custom_hooks = _base_.custom_hooks + [dict(type='ss_backbones.AveragedWeightsHook', momentum=0.1)]"
-
-
-class Crash(Exception):
-    """What a run dies of here."""
-
-
-def crash() -> None:
-    raise Crash
 
 
 def send(number: int) -> Callable[[], None]:

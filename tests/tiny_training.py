@@ -25,6 +25,14 @@ log_level = 'WARNING'
 """
 
 
+class Crash(Exception):
+    """What a run dies of here."""
+
+
+def crash() -> None:
+    raise Crash
+
+
 def write_training(folder: Path, epochs: int, more: str = '') -> Path:
     """A config with all augmentation, and beside it 48 images to train with and 15, an odd number, to validate with.
 

@@ -14,6 +14,11 @@ def call_tool(
 ) -> tuple[int, str]:
     """The exit code, and everything that was said; the tool's name comes first in ``argv``."""
     monkeypatch.setattr(sys, 'argv', list(map(str, argv)))
+    return outcome(main, capsys)
+
+
+def outcome(main: Callable[[], int | None], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """The exit code of a tool's main, and everything that was said."""
     try:
         code = main() or 0
     except SystemExit as stop:

@@ -68,11 +68,9 @@ def choose(
 def _of_config(path: str, checkpoint: str | None, features: bool, num_classes: int | None, dynamic: bool) -> Chosen:
     # Only a config needs OpenMMLab, so a machine without it can still export the timm models.
     try:
-        from mmengine.registry import init_default_scope
-
+        from ..openmmlab.backbone_building import OWN_TYPES, SCOPE, build_backbone, type_of
         from ..openmmlab.command_line import UsageError, read_config
         from ..openmmlab.model_check import find_misfit
-        from ..registry import MODELS
     except ModuleNotFoundError as error:
         raise ExportError(f'A config needs OpenMMLab: {error}. Install it as the README says: make setup') from error
     try:
@@ -93,15 +91,17 @@ def _of_config(path: str, checkpoint: str | None, features: bool, num_classes: i
         raise ExportError(
             f'--features and --num-classes are for classifiers; of {path} the backbone is exported, which gives maps.'
         )
-    kind = str(backbone.get('type')).removeprefix('ss_backbones.')
-    if kind not in ('SSPVTv2', 'SSViT'):
-        raise ExportError(f'The backbone of {path} is {kind}; this tool exports SSPVTv2 and SSViT, and nothing else.')
+    kind = type_of(backbone)
+    if kind not in OWN_TYPES:
+        raise ExportError(
+            f'The backbone of {path} is {kind}; this tool exports {" and ".join(OWN_TYPES)}, and nothing else.'
+        )
     misfit = find_misfit(config, 'export')
     if misfit:
         raise ExportError(f'{path}: {misfit}')
-    init_default_scope(config.get('default_scope', 'mmengine'))
     bf16 = backbone.get('bf16', False)
-    network = MODELS.build({**backbone, 'type': f'ss_backbones.{kind}', 'bf16': False, 'init_cfg': None})
+    plain = {**backbone, 'type': SCOPE + kind, 'bf16': False, 'init_cfg': None}
+    network = build_backbone(plain, config.get('default_scope', 'mmengine'))
     if dynamic:
         check_dynamic(network)
     notes = load(network, checkpoint, backbone.get('init_cfg') or {})

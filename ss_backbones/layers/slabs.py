@@ -20,8 +20,9 @@ def slabs_pay(module: nn.Module, x: Tensor) -> bool:
     kernels. Compilers, tracers and those who watch the layers inside by hooks are given the whole map.
     """
     inference = not (module.training or torch.is_grad_enabled())
-    inside = list(module.modules())[1:]
-    return x.device.type == 'cpu' and inference and not is_traced() and not is_watched(*inside)
+    if x.device.type != 'cpu' or not inference or is_traced():
+        return False
+    return not is_watched(*list(module.modules())[1:])
 
 
 def in_slabs(function: Callable[[Tensor, slice | None], Tensor], x: Tensor, *, halo: int, channels: int) -> Tensor:

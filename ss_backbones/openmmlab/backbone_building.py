@@ -8,6 +8,14 @@ from torch import nn
 
 from ..classification.teacher import name_and_options
 
+OWN_TYPES = ('SSPVTv2', 'SSViT')
+SCOPE = 'ss_backbones.'
+
+
+def type_of(backbone: Mapping[str, object]) -> str:
+    """What ``type`` names, without this package's scope; one of OWN_TYPES for this package's backbones."""
+    return str(backbone.get('type')).removeprefix(SCOPE)
+
 
 def build_backbone(backbone: Mapping[str, object], scope: str = 'mmengine') -> nn.Module:
     """A timm model where there is a ``name`` (a classifier's), else the registered class that ``type`` names.

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
 from .record import BlockStatistics
+from .rule import SURE
 from .statistics import Floats
 
 DEPTHS = 'Do depths differ?'
 LAYERS = 'Does GL1 differ from GL2 in the same block?'
 ORDER = 'Do the weights rise or fall along the channel index?'
 LEVEL = 0.01  # of the Kolmogorov-Smirnov test
-ERRORS = 3  # standard errors that a slope must have
-_BY_CHANCE = 0.0027  # how often a normal variable is further than that from its mean
+_BY_CHANCE = 0.0027  # how often a normal variable is further than SURE standard deviations from its mean
 _DIGITS = 9  # what is equal up to rounding must be equal, as ranks are compared
 
 
@@ -65,7 +65,7 @@ def between_layers(weights: Mapping[str, tuple[Floats, Floats]]) -> dict[str, tu
 def steep(blocks: Sequence[BlockStatistics]) -> list[tuple[str, str]]:
     """The blocks and layers whose weights have a slope along the channels, beyond three standard errors."""
     layers = [(block.name, name, layer) for block in blocks for name, layer in (('GL1', block.gl1), ('GL2', block.gl2))]
-    return [(block, name) for block, name, layer in layers if abs(layer.slope) > ERRORS * layer.slope_error]
+    return [(block, name) for block, name, layer in layers if abs(layer.slope) > SURE * layer.slope_error]
 
 
 def sentences(
@@ -90,7 +90,7 @@ def sentences(
     found = [f'{layer} of {name}' for name, layer in steep(blocks)]
     expected = 2 * count * _BY_CHANCE
     texts[ORDER] = (
-        f'{len(found)} of {2 * count} slopes are beyond {ERRORS} standard errors'
+        f'{len(found)} of {2 * count} slopes are beyond {SURE:g} standard errors'
         + (f': {", ".join(found)}.' if found else '.')
         + f' By chance alone {expected:.2g} of {2 * count} would be, on average.'
     )

@@ -63,7 +63,7 @@ def layer_statistics(weights: Floats) -> LayerStatistics:
     squares = sizes**2
     root = math.sqrt(count)
     sparsity = (root - sizes.sum() / math.sqrt(squares.sum())) / (root - 1)
-    slope, intercept, error = line(weights)
+    slope, _, error = line(weights)
     mean_size = np.abs(weights).mean()
     return LayerStatistics(
         sparsity=float(np.clip(sparsity, 0, 1)),  # rounding may leave the range

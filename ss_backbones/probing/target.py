@@ -12,14 +12,12 @@ from ..complexity import Complexity, complexity
 from ..layers import Block
 from ..networks import ViT
 from ..networks.arch import Settings
-from ..openmmlab.backbone_building import build_backbone
+from ..openmmlab.backbone_building import OWN_TYPES, SCOPE, build_backbone, type_of
 from ..settings import BlockSetting
 from ..timm_models import MODEL_NAMES
 from .errors import ProbeError
 from .record import BlockStatistics
 
-_TYPES = ('SSViT', 'SSPVTv2')
-_SCOPE = 'ss_backbones.'
 _DFC, _SS = 'dfc_deit_', 'ss_vit_'
 WEIGHTS = ('init_cfg', 'checkpoint_path', 'pretrained')  # where a backbone's dict asks for weights
 _PLACES = (*WEIGHTS, '_scope_')  # what is no matter of the network's shape; _scope_ is left by mmengine in some configs
@@ -127,15 +125,15 @@ def target_of(config: Config, where: str, shape: tuple[int, int] | None = None) 
     if not isinstance(backbone, Mapping):
         raise ProbeError(f'{where} has no model.backbone, which is what would get the settings.')
     kept = {key: value for key, value in backbone.items() if key not in ('mlp', 'settings', *_PLACES)}
-    kind = str(kept.get('type')).removeprefix(_SCOPE)
+    kind = type_of(kept)
     if 'name' in kept:
         name = kept['name'] = _ss_name(kept['name'])
         if name not in MODEL_NAMES:
             raise ProbeError(f'The classifier of {where} is {name!r}, no model of this package that takes settings.')
-    elif kind in _TYPES:
-        kept['type'] = _SCOPE + kind
+    elif kind in OWN_TYPES:
+        kept['type'] = SCOPE + kind
     else:
-        raise ProbeError(f'The backbone of {where} is {kind}; settings can be derived for {" and ".join(_TYPES)}.')
+        raise ProbeError(f'The backbone of {where} is {kind}; settings can be derived for SSViT and SSPVTv2.')
     return Target(kept, shape)
 
 

@@ -4,7 +4,6 @@ from torch import nn
 
 from ss_backbones.timm_models import MODEL_NAMES
 
-_TYPES = ('SSPVTv2', 'SSViT')
 _SUFFIX = '.py'
 
 
@@ -33,7 +32,7 @@ def build_config(path: str, recompute: bool = False) -> nn.Module:
         ValueError: The config cannot be read, or its backbone is none of this package, or cannot be built.
     """
     try:
-        from ss_backbones.openmmlab.backbone_building import build_backbone
+        from ss_backbones.openmmlab.backbone_building import OWN_TYPES, build_backbone, type_of
         from ss_backbones.openmmlab.command_line import UsageError, read_config
     except ModuleNotFoundError as error:
         raise ValueError(f'{path}: a config needs OpenMMLab: {error}. Install it as the README says') from error
@@ -42,8 +41,8 @@ def build_config(path: str, recompute: bool = False) -> nn.Module:
     except UsageError as error:
         raise ValueError(str(error).rstrip('.')) from error  # the parser adds one
     backbone = dict((config.get('model') or {}).get('backbone') or {})
-    kind = str(backbone.get('type')).removeprefix('ss_backbones.')
-    if backbone.get('name') not in MODEL_NAMES and kind not in _TYPES:
+    kind = type_of(backbone)
+    if backbone.get('name') not in MODEL_NAMES and kind not in OWN_TYPES:
         raise ValueError(
             f'{path}: its backbone is none of this package ({backbone.get("name") or kind}); give others as timm:NAME '
             'or mmdet:NAME'
