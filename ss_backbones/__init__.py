@@ -1,41 +1,60 @@
 """SS vision transformers as backbones for mmdetection, mmsegmentation and timm.
 
-Importing this registers the timm models and, where mmengine is installed, the OpenMMLab backbones.
+Importing this registers the timm models and, where mmengine is installed, the OpenMMLab backbones. Only a command that
+is about to start (``python -m ss_backbones``, ``ss-backbones``) calls :func:`register` by itself, after it has read its
+command line: torch, timm and mmengine take seconds to import.
 """
 
 import importlib.util
+import sys
 import warnings
+from importlib import import_module
+from pathlib import Path
 
-from . import timm_models as timm_models  # registers the models
-from .checkpoint_files import CheckpointError
-from .checkpoints import LoadReport, load_weights
-from .folding import fold
-from .settings import BlockSetting, specific_setting, uniform_setting
 from .version import __version__
 
-__all__ = [
-    'BlockSetting',
-    'CheckpointError',
-    'LoadReport',
-    '__version__',
-    'fold',
-    'load_weights',
-    'specific_setting',
-    'uniform_setting',
-]
+_PLACES = {
+    'BlockSetting': 'settings',
+    'CheckpointError': 'errors',
+    'LoadReport': 'checkpoints',
+    'fold': 'deploy',
+    'load_weights': 'checkpoints',
+    'specific_setting': 'settings',
+    'uniform_setting': 'settings',
+}
+_NEED_MMENGINE = ('LayerDecayOptimizerConstructor', 'SSPVTv2', 'SSViT')
 
-_NEED_MMENGINE = ['LayerDecayOptimizerConstructor', 'SSPVTv2', 'SSViT']
+__all__ = ['__version__', 'register', *_PLACES]
 
-if importlib.util.find_spec('mmengine') is not None:
+
+def register() -> None:
+    """Register the timm models and, where mmengine is installed, the OpenMMLab backbones; again changes nothing."""
+    import_module('.timm_models', __name__)
+    if importlib.util.find_spec('mmengine') is None:
+        return
     try:
-        from .openmmlab import LayerDecayOptimizerConstructor, SSPVTv2, SSViT  # noqa: F401
-
-        __all__ += _NEED_MMENGINE
+        import_module('.openmmlab', __name__)
     except ImportError as error:  # mmengine is there and broken: say so, and leave the timm models usable
         warnings.warn(f'mmengine cannot be imported, so no OpenMMLab backbone is registered: {error}', stacklevel=2)
+    else:
+        __all__.extend(name for name in _NEED_MMENGINE if name not in __all__)
 
 
 def __getattr__(name: str) -> object:
+    if name in _PLACES:
+        return getattr(import_module(f'.{_PLACES[name]}', __name__), name)
     if name in _NEED_MMENGINE:
+        register()
+        if (openmmlab := sys.modules.get(f'{__name__}.openmmlab')) is not None:
+            return getattr(openmmlab, name)
         raise ImportError(f'ss_backbones.{name} needs mmengine. Install it as the README says.')
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def _starts_a_command() -> bool:
+    """Whether Python is on its way to ``__main__``: then ``-m`` stands where the script's name will be."""
+    return sys.argv[:1] == ['-m'] or Path((sys.argv or [''])[0]).name == 'ss-backbones'
+
+
+if not _starts_a_command():
+    register()

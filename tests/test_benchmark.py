@@ -22,12 +22,12 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / 'tools'))
 
 import benchmark
 import plot_benchmark
-from benchmarking import machine, memory, session, timing
-from benchmarking.contestants import build, check, describe, outputs
-from benchmarking.memory import Alone, Failed, measure_alone
-from benchmarking.plan import Plan, Shape
-from benchmarking.results import Result
-from benchmarking.steps import Inference, Training, make_run, make_step
+from ss_backbones.benchmark import machine, memory, session, timing
+from ss_backbones.benchmark.candidates import build, check, describe, outputs
+from ss_backbones.benchmark.memory import Alone, Failed, measure_alone
+from ss_backbones.benchmark.plan import Plan, Shape
+from ss_backbones.benchmark.results import Result
+from ss_backbones.benchmark.steps import Inference, Training, make_run, make_step
 
 ROOT = Path(__file__).resolve().parents[1]
 for folder in (str(ROOT), str(ROOT / 'tools')):

@@ -25,7 +25,7 @@ from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.optim import build_optim_wrapper  # noqa: E402
 from mmengine.registry import MODELS  # noqa: E402
 
-from ss_backbones.checkpoints import CheckpointError  # noqa: E402
+from ss_backbones.checkpoints.loading import CheckpointError  # noqa: E402
 
 SS_CONFIGS = [name for name in CONFIGS if '_ss-' in name and not name.startswith('demo/')]
 ARCHS = ('b0', 'b1', 'b2', 'b3', 'b4', 'b5')

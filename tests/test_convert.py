@@ -24,8 +24,8 @@ from test_tools import load_tool
 from torch import Tensor, nn
 
 from ss_backbones import CheckpointError, SSPVTv2, SSViT, load_weights
-from ss_backbones.conversion import convert
-from ss_backbones.recognition import recognise
+from ss_backbones.checkpoints.conversion import convert
+from ss_backbones.checkpoints.identification import recognise
 
 SMALL = [row.name for row in (*PVT_V2, *VIT) if row.arch in ('b0', 'b2_li', 'tiny')]
 B0 = 'ss_pvt_v2_b0'

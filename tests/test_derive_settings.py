@@ -18,7 +18,7 @@ from tool_call import call_tool
 from ss_backbones.complexity import complexity
 from ss_backbones.openmmlab import SSPVTv2, SSViT
 from ss_backbones.probing.budget import Fit, fit
-from ss_backbones.probing.derive_command import main
+from ss_backbones.commands.derive_settings import main
 from ss_backbones.probing.reasons import reason_of
 from ss_backbones.probing.record import BlockStatistics, LayerStatistics, Record, Snapshot, as_json
 from ss_backbones.probing.rule import evidence_of, factors, setting_of

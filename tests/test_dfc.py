@@ -15,7 +15,7 @@ from ss_backbones import BlockSetting, fold, load_weights
 from ss_backbones.complexity import complexity
 from ss_backbones.layers import DFC, ConvDfcMlp, DfcMlp, GroupedLinear
 from ss_backbones.networks import PVTv2, ViT
-from ss_backbones.recognition import recognise
+from ss_backbones.checkpoints.identification import recognise
 
 
 def randomised(module: nn.Module, dtype: torch.dtype = torch.float64) -> nn.Module:

@@ -54,7 +54,7 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(config: Path, whole: Pat
 def test_it_is_exported(config: Path, whole: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     pytest.importorskip('onnxscript')
     pytest.importorskip('onnxruntime')
-    from ss_backbones.export.command_line import main
+    from ss_backbones.commands.export import main
 
     argv = ['export.py', config, tmp_path / 'dfc.onnx', '--checkpoint', whole / f'epoch_{EPOCHS}.pth', '--dynamic']
     code, said = call_tool(main, argv, monkeypatch, capsys)  # which compares with onnxruntime
@@ -66,8 +66,8 @@ def test_from_a_probe_to_the_network_it_asks_for(
     config: Path, whole: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     pytest.importorskip('scipy')
-    from ss_backbones.probing.derive_command import main as derive
-    from ss_backbones.probing.probe_command import main as probe
+    from ss_backbones.commands.derive_settings import main as derive
+    from ss_backbones.commands.probe import main as probe
 
     code, said = call_tool(probe, ['probe.py', whole, tmp_path / 'probe'], monkeypatch, capsys)
     assert code == 0, said

@@ -12,7 +12,7 @@ from tool_call import outcome
 from torch import Tensor, nn
 
 from ss_backbones import SSPVTv2, SSViT
-from ss_backbones.export.command_line import main
+from ss_backbones.commands.export import main
 
 onnx = pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')
@@ -138,7 +138,7 @@ def test_classifiers(run: Run, tmp_path: Path) -> None:
 
 
 def test_an_existing_file_is_left_alone(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('ss_backbones.export.conversion.to_onnx', lambda *_, **__: pytest.fail('not before the work'))
+    monkeypatch.setattr('ss_backbones.deploy.onnx.exporting.to_onnx', lambda *_, **__: pytest.fail('not before the work'))
     out = tmp_path / 'out.onnx'
     out.write_text('mine')
     code, said = run('ss_pvt_v2_b0', out)
@@ -151,13 +151,13 @@ def test_a_folder_that_cannot_be_written_to_is_found_out_first(
     def read_only(*_: object, **__: object) -> None:
         raise OSError(30, 'Read-only file system')
 
-    monkeypatch.setattr('ss_backbones.checkpoint_writing.NamedTemporaryFile', read_only)  # root may write anywhere
-    monkeypatch.setattr('ss_backbones.export.command_line.choose', lambda *_, **__: pytest.fail('not before the work'))
+    monkeypatch.setattr('ss_backbones.checkpoints.writing.NamedTemporaryFile', read_only)  # root may write anywhere
+    monkeypatch.setattr('ss_backbones.commands.export.choose', lambda *_, **__: pytest.fail('not before the work'))
     code, said = run('ss_pvt_v2_b0', tmp_path / 'out.onnx')
     assert code == 2 and 'out.onnx cannot be written (Read-only file system)' in said
     monkeypatch.undo()
     for name in (f'{"o" * 245}.onnx', f'{"o" * 300}.onnx'):
-        monkeypatch.setattr('ss_backbones.export.command_line.choose', lambda *_, **__: pytest.fail('not before'))
+        monkeypatch.setattr('ss_backbones.commands.export.choose', lambda *_, **__: pytest.fail('not before'))
         code, said = run('ss_pvt_v2_b0', tmp_path / name)
         assert code == 2 and 'cannot be written' in said
     assert not list(tmp_path.iterdir())
@@ -217,8 +217,8 @@ def times(factor: float) -> bytes:
 
 
 def test_the_check() -> None:
-    from ss_backbones.export.check import greatest_difference
-    from ss_backbones.export.errors import ExportError
+    from ss_backbones.deploy.onnx.check import greatest_difference
+    from ss_backbones.deploy.onnx.errors import ExportError
 
     shapes = [(1, 3, 4, 4), (2, 3, 5, 3)]
     assert greatest_difference(times(1), nn.Identity(), shapes) == 0
@@ -240,7 +240,7 @@ def test_the_check() -> None:
 
 
 def test_memory_alone_is_retold() -> None:
-    from ss_backbones.export.sizes import memory_for
+    from ss_backbones.deploy.onnx.sizes import memory_for
 
     with pytest.raises(RuntimeError, match='mat1 and mat2'), memory_for((1, 3, 4, 4)):
         torch.ones(2, 3) @ torch.ones(2, 3)
@@ -249,7 +249,7 @@ def test_memory_alone_is_retold() -> None:
 def test_a_file_that_fails_the_check_is_not_written(
     run: Run, small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('ss_backbones.export.conversion.to_onnx', lambda *_, **__: times(2))
+    monkeypatch.setattr('ss_backbones.deploy.onnx.exporting.to_onnx', lambda *_, **__: times(2))
     config = small(pvt(out_indices=0))[0]
     code, said = run(config, tmp_path / 'out.onnx')
     assert code == 2 and 'RANDOM' in said and 'and the network gives' in said
@@ -258,7 +258,7 @@ def test_a_file_that_fails_the_check_is_not_written(
 
 @pytest.mark.parametrize('module', ['onnx', 'onnxscript', 'onnxruntime'])
 def test_a_missing_package(module: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ss_backbones.export import command_line
+    from ss_backbones.commands import export
 
     found = command_line.find_spec
     monkeypatch.setattr(command_line, 'find_spec', lambda name: None if name == module else found(name))
@@ -320,7 +320,7 @@ def test_more_refusals(run: Run, tmp_path: Path) -> None:
 
 
 def test_the_network_stays_as_it_is() -> None:
-    from ss_backbones.export.preparing import as_dynamic
+    from ss_backbones.deploy.onnx.preparing import as_dynamic
 
     network = SSViT(VIT, img_size=64).eval()
     before, images = copy.deepcopy(network), torch.randn(2, 3, 70, 40)

@@ -19,8 +19,8 @@ import torch  # noqa: E402
 from mmdet.datasets import CocoDataset  # noqa: E402
 from tiny_data import write_coco, write_segmentation  # noqa: E402
 
-from ss_backbones.checkpoint_files import CheckpointError  # noqa: E402
-from ss_backbones.openmmlab import handover  # noqa: E402
+from ss_backbones.checkpoints.files import CheckpointError  # noqa: E402
+from ss_backbones.openmmlab import launch
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = str(ROOT / 'configs/mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py')
@@ -108,7 +108,7 @@ def test_library_without_its_tools(capsys: pytest.CaptureFixture, monkeypatch: p
 @pytest.mark.parametrize('tool', ['train', 'test'])
 def test_missing_mmengine(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tool: str):
     monkeypatch.setattr(sys, 'path', list(sys.path))
-    monkeypatch.setitem(sys.modules, 'ss_backbones.openmmlab.handover', None)
+    monkeypatch.setitem(sys.modules, 'ss_backbones.openmmlab.launch', None)
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(ROOT / f'tools/{tool}.py'), run_name='__main__')
     assert stop.value.code == 2

@@ -17,11 +17,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ss_backbones import SSViT
-from ss_backbones.checkpoint_files import CheckpointError
+from ss_backbones.checkpoints.files import CheckpointError
 from ss_backbones.layers import GroupedLinear
-from ss_backbones.probing import probe_command, wording
+from ss_backbones.commands import probe
+from ss_backbones.probing import wording
 from ss_backbones.probing.observations import between_blocks, between_layers, sentences, steep
-from ss_backbones.probing.probe_command import main
+from ss_backbones.commands.probe import main
 from ss_backbones.probing.reading import read
 from ss_backbones.probing.record import LayerStatistics, read_record
 from ss_backbones.probing.statistics import block_statistics, gate_moments, layer_statistics

@@ -30,8 +30,9 @@ from tiny_training import (  # noqa: E402
     write_training,
 )
 
-from ss_backbones.checkpoint_files import CheckpointError  # noqa: E402
-from ss_backbones.classification import pretrain, resume  # noqa: E402
+from ss_backbones.checkpoints.files import CheckpointError  # noqa: E402
+from ss_backbones.commands import pretrain
+from ss_backbones.classification import resume
 from ss_backbones.classification.hooks.preemption import EXIT_CODE  # noqa: E402
 from ss_backbones.classification.metric import Accuracy  # noqa: E402
 

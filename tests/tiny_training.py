@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from tiny_images import write_classes, write_config
 
-from ss_backbones.classification.pretrain import main
+from ss_backbones.commands.pretrain import main
 from ss_backbones.classification.train_loop import EpochLoop
 
 BATCHES = 6  # of an epoch

@@ -1,15 +1,11 @@
-"""Evaluates a checkpoint of an image classifier: top-1 and top-5 accuracy."""
+"""Evaluates a classifier: `python -m ss_backbones evaluate`, from a checkout that is not installed too."""
 
 import sys
 from pathlib import Path
+from runpy import run_module
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package works from here uninstalled too
-
-try:
-    from ss_backbones.classification.evaluate import main
-except ModuleNotFoundError as error:  # mmengine, or what it needs itself
-    print(f'tools/evaluate.py: {error}. Install it as the README says: make setup', file=sys.stderr)
-    raise SystemExit(2) from None
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 if __name__ == '__main__':
-    main()
+    sys.argv[0] = '-m'
+    run_module('ss_backbones', {'SCRIPT': 'tools/evaluate.py'}, '__main__', alter_sys=True)

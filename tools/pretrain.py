@@ -1,15 +1,11 @@
-"""Trains an image classifier of this package: ImageNet, or folders of images."""
+"""Trains a classifier: `python -m ss_backbones pretrain`, from a checkout that is not installed too."""
 
 import sys
 from pathlib import Path
+from runpy import run_module
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package works from here uninstalled too
-
-try:
-    from ss_backbones.classification.pretrain import main
-except ModuleNotFoundError as error:  # mmengine, or what it needs itself
-    print(f'tools/pretrain.py: {error}. Install it as the README says: make setup', file=sys.stderr)
-    raise SystemExit(2) from None
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 if __name__ == '__main__':
-    main()
+    sys.argv[0] = '-m'
+    run_module('ss_backbones', {'SCRIPT': 'tools/pretrain.py'}, '__main__', alter_sys=True)

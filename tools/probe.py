@@ -1,16 +1,11 @@
-"""Reads what the grouped linear layers of a trained DFC network learnt, and writes a report, its numbers and pictures.
-
-python tools/probe.py work_dirs/NAME/epoch_300.pth probe/
-python tools/probe.py work_dirs/NAME probe/
-python tools/probe.py epoch_300.pth probe/ --earlier epoch_1.pth epoch_100.pth epoch_200.pth
-"""
+"""Reports what the weights of a DFC network learnt: `python -m ss_backbones probe`, from a checkout that is not installed too."""
 
 import sys
 from pathlib import Path
+from runpy import run_module
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package works from here uninstalled too
-
-from ss_backbones.probing.probe_command import main
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 if __name__ == '__main__':
-    main()
+    sys.argv[0] = '-m'
+    run_module('ss_backbones', {'SCRIPT': 'tools/probe.py'}, '__main__', alter_sys=True)

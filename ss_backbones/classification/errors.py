@@ -1,8 +1,7 @@
 """What is wrong with the data."""
 
 
-class DataError(Exception):
-    """The data cannot be used; the text says what was found, what was expected and what to do."""
+from ..errors import DataError
 
 
 def check_class(target: int, classes: int, name: str) -> int:

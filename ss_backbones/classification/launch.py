@@ -16,7 +16,7 @@ from mmengine.dist import init_dist, is_distributed
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from ..checkpoint_files import CheckpointError
+from ..checkpoints.files import CheckpointError
 from ..openmmlab.command_line import BAD_OPTIONS, Parser, UsageError, explain_options, read_config
 from .dataset import STREAMS
 from .errors import DataError

@@ -8,7 +8,7 @@ from mmengine.logging import print_log
 from timm.utils.misc import natural_key
 from torch import nn
 
-from ..checkpoint_files import CheckpointError, read_checkpoint
+from ..checkpoints.files import CheckpointError, read_checkpoint
 
 # The families of checkpoints, each numbered; not best_*.pth, which have no optimiser.
 _FAMILIES = ('epoch_*.pth', 'iter_*.pth', 'preempted.pth')

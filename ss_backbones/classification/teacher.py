@@ -6,7 +6,7 @@ import timm
 import torch
 from torch import Tensor
 
-from ..checkpoint_files import reason
+from ..checkpoints.files import reason
 
 
 def name_and_options(what: str, model: Mapping[str, object]) -> tuple[str, dict[str, object]]:

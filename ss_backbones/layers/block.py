@@ -4,7 +4,7 @@ import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from ..folded_weights import refuse_other_folding
+from .folded_weights import refuse_other_folding
 
 
 def drop_path_rates(last: float, depth: int) -> list[float]:

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..settings import BlockSetting
-from .slabs import in_slabs, slabs_pay
+from .chunking import in_slabs, slabs_pay
 
 
 class DepthwiseMixin:

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from ..settings import BlockSetting
 from .depthwise import DepthwiseMixin
 from .grouped_linear import GroupedLinear, sums_of_products
-from .watching import is_watched
+from .hooks import is_watched
 
 
 class DFC(nn.Module):

@@ -4,7 +4,7 @@ import torch
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
-from .watching import is_traced
+from .hooks import is_traced
 
 
 class GroupedLinear(nn.Module):

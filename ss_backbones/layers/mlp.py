@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..settings import BlockSetting
 from .depthwise import DepthwiseMixin
 from .second_linear import ProjectGelu, project
-from .watching import is_traced, is_watched
+from .hooks import is_traced, is_watched
 
 Projection = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 _ACTIVATIONS: dict[str, type[nn.Module]] = {'GELU': nn.GELU, 'ReLU': nn.ReLU}

@@ -9,9 +9,9 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from ..checkpoint_files import CheckpointError
-from ..fitting import fit_positions
-from ..layouts import to_own_keys
+from ..checkpoints.files import CheckpointError
+from ..checkpoints.resizing import fit_positions
+from ..checkpoints.key_maps import to_own_keys
 from ..networks.arguments import check_flag
 from .pretrained import is_pretrained, load_pretrained
 

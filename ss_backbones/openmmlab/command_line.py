@@ -1,25 +1,16 @@
 """What the command lines of the tools share: reading a config, and words for what cannot be."""
 
-import argparse
 import os.path as osp
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from mmengine.config import Config
 
+from ..commands.parsing import Parser as Parser
+from ..errors import UsageError
+
 CONFIG_SUFFIXES = ('.py', '.yml', '.yaml', '.json')
 BAD_OPTIONS = (ValueError, AssertionError)  # what mmengine's DictAction raises for a malformed --cfg-options
-
-
-class UsageError(Exception):
-    """The command line cannot work; the text says what was given, what was expected and what to do."""
-
-
-class Parser(argparse.ArgumentParser):
-    """Raises where argparse would exit, so that there is one way out for all that is wrong."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f'{message}.\nExpected: {self.format_usage().removeprefix("usage: ").strip()}')
 
 
 def explain_options(error: Exception) -> UsageError:

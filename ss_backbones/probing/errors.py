@@ -1,5 +1,4 @@
 """What is wrong with what a probe was given."""
 
 
-class ProbeError(ValueError):
-    """A checkpoint cannot be probed, or no settings can be derived from a probe."""
+from ..errors import ProbeError as ProbeError

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..checkpoint_files import read_checkpoint
-from ..layouts import StateDict
-from ..unwrapping import some, starts, unwrap
+from ..checkpoints.files import read_checkpoint
+from ..checkpoints.key_maps import StateDict
+from ..checkpoints.extraction import some, starts, unwrap
 from .errors import ProbeError
 
 CONV = ('mlp.dwconv.weight', 'mlp.dwconv.bias')

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..unwrapping import some
+from ..checkpoints.extraction import some
 from .errors import ProbeError
 from .reading import CONV, Checkpoint, read
 from .record import Record, Snapshot

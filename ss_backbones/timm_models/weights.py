@@ -8,9 +8,9 @@ from timm.models._features import FeatureGetterNet  # there is no public name fo
 from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 
-from ..checkpoint_files import CheckpointError
-from ..checkpoints import HEAD, load_weights, misfit
-from ..fitting import FIRST_CONV
+from ..checkpoints.files import CheckpointError
+from ..checkpoints.loading import HEAD, load_weights, misfit
+from ..checkpoints.resizing import FIRST_CONV
 
 _logger = logging.getLogger(__name__)
 _WRAPPED = 'model.'  # where timm's wrapper for features_only keeps the network

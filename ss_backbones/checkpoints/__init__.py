@@ -1,0 +1,6 @@
+"""Checkpoints of all layouts: read safely, matched with a network, loaded with a report, identified and converted."""
+
+from ..errors import CheckpointError
+from .loading import LoadReport, load_weights
+
+__all__ = ['CheckpointError', 'LoadReport', 'load_weights']

@@ -1,0 +1,147 @@
+"""Checkpoints of one layout turned into those of another, tensor by tensor and bit by bit."""
+
+from collections import Counter
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+
+import torch
+
+from .files import CheckpointError, read_checkpoint
+from ..output_files import check_new
+from .writing import SAFETENSORS, write_checkpoint, write_safetensors
+from .key_maps import StateDict
+from .identification import Recognition, known_networks, recognise
+from .extraction import AVERAGE, find_prefix, some, starts, unwrap
+from ..version import __version__
+
+LAYOUTS = {'timm': '', 'official': '', 'openmmlab': 'backbone.'}  # what stands before this package's keys
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What a call of :func:`convert` did.
+
+    Args:
+        source: The checkpoint that was read.
+        out: The file that was written.
+        layout: Its layout.
+        kind: Which weights were taken: 'the average', 'the raw weights', or 'its only weights'.
+        recognition: The network that they are of, or the nearest one.
+        tensors: How many tensors were written.
+        left_out: What the checkpoint held beside them, in words.
+    """
+
+    source: str
+    out: str
+    layout: str
+    kind: str
+    recognition: Recognition
+    tensors: int
+    left_out: tuple[str, ...]
+
+    def __str__(self) -> str:
+        report, network = self.recognition.report, str(self.recognition)
+        if not self.recognition.fits:
+            network = f'of no network that is known here; the nearest is {network}'
+        total = len(report.matched) + len(report.missing) + len(report.wrong_shape)
+        lines = [f'{self.source}: {self.kind}, {network}: {len(report.matched)} of {total} tensors match']
+        for title, names in (
+            ('missing', report.missing),
+            ('of another shape or ramp', report.wrong_shape),
+            ('more than it has, kept', report.unexpected),
+            ('left out', self.left_out),
+        ):
+            if names:
+                lines.append(f'  {title}: {some(names)}')
+        return '\n'.join((*lines, f'{self.out}: {self.tensors} tensors, layout {self.layout}'))
+
+
+def convert(
+    source: str | PathLike[str],
+    out: str | PathLike[str],
+    layout: str,
+    *,
+    average: bool | None = None,
+    safetensors: bool = False,
+) -> ConversionReport:
+    """Write a checkpoint of any known layout as a new file of another; every tensor keeps its values and dtype.
+
+    Args:
+        source: A file (.pth, .pt, .safetensors) or an http(s) address.
+        out: The new file, in a folder that exists.
+        layout: 'timm' (a state dict), 'official' (a state dict under 'model') or 'openmmlab' (the keys under
+            'backbone.', the head's too, in a 'state_dict' with a 'meta' beside it).
+        average: True wants averaged weights, False raw ones; None takes the average where there is one. A set of
+            weights without another beside it passes for raw ones.
+        safetensors: Write the tensors alone, with the layout's keys, as .safetensors.
+
+    Raises:
+        CheckpointError: The source cannot be read, holds none of the weights that are wanted, or no tensor of this
+            package's networks; ``out`` exists, lies in no folder, has a suffix of the other format, or cannot be
+            written. No file is written then.
+        ValueError: The layout is unknown.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f'layout={layout!r} is unknown. Known are {", ".join(LAYOUTS)}.')
+    name, out = fspath(source), Path(out)
+    _check_out(name, out, safetensors)
+    unwrapped = unwrap(read_checkpoint(name), name, average=average is not False)
+    if average and unwrapped.kind != AVERAGE:
+        raise CheckpointError(
+            f'{name} has no averaged (EMA) weights beside its raw ones, and does not call those it has an average. '
+            'To take them as they are, do not ask for the average.'
+        )
+    weights, outside = _weights(unwrapped.tensors, name)
+    recognition = recognise(weights, name)
+    about = {'format': 'pt', 'layout': layout, 'weights': unwrapped.kind, 'ss_backbones': __version__}
+    if recognition.fits:
+        about |= {'network': recognition.network.name, 'settings': recognition.network.settings}
+        if recognition.network.mlp:
+            about['mlp'] = recognition.network.mlp
+    tensors = {LAYOUTS[layout] + key: value for key, value in weights.items()}
+    if safetensors:
+        write_safetensors(tensors, about, out)
+    elif layout == 'openmmlab':
+        write_checkpoint({'meta': about, 'state_dict': tensors}, out)
+    else:
+        write_checkpoint({'model': tensors} if layout == 'official' else tensors, out)
+    left_out = (*unwrapped.left_out, *outside)
+    return ConversionReport(name, str(out), layout, unwrapped.kind, recognition, len(tensors), left_out)
+
+
+def _check_out(name: str, out: Path, safetensors: bool) -> None:
+    if Path(name).resolve() == out.resolve():
+        raise CheckpointError(f'{out} is the checkpoint itself. Give another name for the new file.')
+    if safetensors and out.suffix != SAFETENSORS:
+        raise CheckpointError(
+            f'{out}: a file in the format safetensors must be called {out.stem}{SAFETENSORS}, or no reader knows it.'
+        )
+    if not safetensors and out.suffix.lower() == SAFETENSORS:
+        raise CheckpointError(
+            f'{out} has the suffix of safetensors. Ask for that format with --safetensors '
+            f'(safetensors=True), or call it {out.stem}.pth.'
+        )
+    check_new(out)
+
+
+def _weights(tensors: StateDict, name: str) -> tuple[StateDict, list[str]]:
+    """The network's weights in this package's keys, each in its own memory; and what stands outside the network."""
+    known = {key for network in known_networks() for key in network.state}
+    prefix, weights = find_prefix(tensors, known)
+    if not weights.keys() & known:
+        raise CheckpointError(
+            f'{name} has no tensor of a network of this package; its keys start with {starts(tensors)}. Is it a '
+            'checkpoint of SS-PVTv2, SS-ViT, DFC-DeiT, or their plain twins PVTv2 and DeiT?'
+        )
+    inside = [value for key, value in tensors.items() if key.startswith(prefix)]
+    if sum(value.numel() for value in inside) != sum(value.numel() for value in weights.values()):
+        raise CheckpointError(
+            f'{name} mixes layouts: several of its tensors have the same key in this package, and all but one would '
+            'be lost. Give a checkpoint of one network.'
+        )
+    parent = prefix[: prefix.rstrip('.').rfind('.') + 1]
+    parts = Counter(key.removeprefix(parent).split('.')[0] for key in tensors if not key.startswith(prefix))
+    outside = [f'{part} ({count} tensor{"s" * (count > 1)})' for part, count in parts.items()]
+    own = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
+    return own, outside

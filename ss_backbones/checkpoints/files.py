@@ -1,0 +1,97 @@
+"""Reading checkpoint files safely, with words for those that cannot be read."""
+
+import hashlib
+from argparse import Namespace
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from pickle import UnpicklingError
+from urllib.parse import urlparse
+
+import torch
+
+from ..errors import CheckpointError
+
+
+def read_checkpoint(source: str) -> Mapping[str, object]:
+    """What a checkpoint holds, read without running anything that is in it.
+
+    Args:
+        source: A file (.safetensors, or what torch.save wrote), or its http(s) address. Downloads are kept in torch's
+            hub folder.
+
+    Raises:
+        CheckpointError: It is missing, a directory, empty, damaged, or no checkpoint; the text names it.
+    """
+    if not source.strip():
+        raise CheckpointError('The checkpoint is an empty text. Give the path of a checkpoint file.')
+    path = _download(source) if '://' in source else Path(source)
+    if path.is_dir():
+        inside = ', '.join(sorted(p.name for p in path.glob('*.pth'))[:3])
+        raise CheckpointError(f'{source} is a directory. Give a checkpoint file{f" in it: {inside}" * bool(inside)}.')
+    if not path.exists():
+        raise CheckpointError(f'{source} does not exist. Give the path of a checkpoint file.')
+    if path.stat().st_size == 0:
+        raise CheckpointError(f'{source} is empty (0 bytes). Was it written or copied to the end?')
+    try:
+        checkpoint = _load(path)
+    except PermissionError as error:
+        raise CheckpointError(f'{source} may not be read: {error.strerror}.') from error
+    except UnpicklingError as error:
+        raise CheckpointError(
+            f'{source} is no checkpoint, is damaged, or holds objects that are not safe to load ({reason(error)}). '
+            'Give a file with named tensors, such as a state dict.'
+        ) from error
+    except Exception as error:  # damaged files raise a dozen kinds; the message must name the file whichever it is
+        raise CheckpointError(
+            f'{source} cannot be read as a checkpoint ({reason(error)}). Is it truncated? Its size is '
+            f'{path.stat().st_size} bytes; compare with the original.'
+        ) from error
+    if not isinstance(checkpoint, Mapping):
+        raise CheckpointError(f'{source} holds a {type(checkpoint).__name__}, not a checkpoint with named tensors.')
+    return checkpoint
+
+
+def _load(path: Path) -> object:
+    if path.suffix == '.safetensors':
+        from safetensors.torch import load_file  # only those who use the format need it
+
+        return load_file(path)
+    with _namespaces_allowed():
+        return torch.load(path, map_location='cpu', weights_only=True)
+
+
+def _namespaces_allowed() -> AbstractContextManager[object]:
+    """Official checkpoints of this family carry their command line as a Namespace, which is plain data."""
+    if Namespace in torch.serialization.get_safe_globals():  # the context below would take a user's own entry away
+        return nullcontext()
+    return torch.serialization.safe_globals([Namespace])
+
+
+def _download(address: str) -> Path:
+    if not address.startswith(('http://', 'https://')):
+        raise CheckpointError(
+            f'{address} is neither a file nor an http(s) address. Copy it to a file and give its path.'
+        )
+    name = Path(urlparse(address).path).name or 'checkpoint.pth'
+    # Many checkpoints share a name, so the address is part of the kept file's.
+    path = Path(torch.hub.get_dir()) / 'checkpoints' / f'{hashlib.sha256(address.encode()).hexdigest()[:12]}-{name}'
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(address, str(path), progress=False)
+        except OSError as error:  # urllib's errors are OSErrors
+            raise CheckpointError(
+                f'{address} cannot be downloaded ({reason(error)}). Copy it to this machine and give the path.'
+            ) from error
+    return path
+
+
+def reason(error: Exception) -> str:
+    """The line of torch's long texts that says what is wrong, without its advice to switch the check off."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line.split('Unsupported')[1] for line in lines if 'Unsupported' in line]
+    if named:
+        return f'unsupported{named[0]}'[:200].rstrip('. ')
+    first = lines[0] if lines and '\x1b' not in lines[0] else type(error).__name__
+    return first[:200].rstrip('. ')

@@ -1,0 +1,74 @@
+"""The commands: one module each, with ``main(argv, program)``; and the one way in which all of them fail.
+
+A command parses its command line before it imports anything large, so that ``--help`` and a wrong word cost no time.
+"""
+
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+
+from ..errors import UsageError, UserError
+
+COMMANDS = {
+    'train': 'train a detector or a segmenter',
+    'test': 'test a trained detector or segmenter',
+    'pretrain': 'train a classifier',
+    'evaluate': 'evaluate a classifier',
+    'convert': 'turn a checkpoint of one layout into another',
+    'export': 'write a network as ONNX',
+    'benchmark': 'time backbones and detectors against others',
+    'growth': 'time and memory of every stage against the image size',
+    'plot-benchmark': 'draw what benchmark measured',
+    'probe': 'report what the weights of a DFC network learnt',
+    'derive-settings': 'settings for every block out of a probe',
+    'complexity': 'multiply-adds and parameters',
+    'picture': 'draw predictions beside the truth',
+    'make-shapes': 'draw the data set of the demos',
+}
+
+
+def run(name: str, argv: Sequence[str], program: str = '') -> int:
+    """Run a command and return its exit code: 2 after a message on stderr for whatever is the user's to fix.
+
+    Args:
+        name: One of COMMANDS.
+        argv: The arguments after it.
+        program: What the user called, for usage and messages; nothing for ``ss-backbones NAME``.
+    """
+    program = program or f'ss-backbones {name}'
+    try:
+        return import_module(f'.{name.replace("-", "_")}', __name__).main(list(argv), program) or 0
+    except UserError as error:
+        sys.stderr.write(f'{program}: {error}\n')  # in one piece, as several processes may say it at once
+        return 2
+    except ModuleNotFoundError as error:
+        if (error.name or '').partition('.')[0] == 'ss_backbones':  # a fault of this package's own
+            raise
+        sys.stderr.write(f'{program}: {error}. Install it as the documentation says, most simply with: make setup\n')
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write(f'{program}: stopped.\n')
+        return 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``ss-backbones COMMAND ...`` and ``python -m ss_backbones COMMAND ...``; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    width = max(map(len, COMMANDS))
+    usage = '\n'.join(
+        [
+            'usage: ss-backbones COMMAND [arguments]; --help after a command tells its arguments\n',
+            *(f'  {name:{width}}  {what}' for name, what in COMMANDS.items()),
+        ]
+    )
+    if not words or words[0] in ('-h', '--help'):
+        print(usage)
+        return 0 if words else 2
+    name = words[0].replace('_', '-')
+    if name not in COMMANDS:
+        near = get_close_matches(name, COMMANDS, 1)
+        error = UsageError(f'there is no command {words[0]}{f"; perhaps {near[0]}" * bool(near)}.')
+        sys.stderr.write(f'ss-backbones: {error}\n{usage}\n')
+        return 2
+    return run(name, words[1:])

@@ -1,0 +1,59 @@
+"""What the command lines of all commands share."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from ..errors import UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises where argparse would exit, so that there is one way out for all that is wrong.
+
+    Args:
+        program: What the user called.
+        description: What the command does; line breaks are kept.
+        options: Others of argparse.ArgumentParser.
+    """
+
+    def __init__(self, program: str, description: str, **options: Any) -> None:
+        options.setdefault('allow_abbrev', False)
+        super().__init__(
+            prog=program,
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **options,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """See argparse.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(f'{message}.\nExpected: {self.format_usage().removeprefix("usage: ").strip()}')
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """``--cfg-options``; :func:`config_options` reads what it holds."""
+    parser.add_argument(
+        '--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE', help='settings of the config'
+    )
+
+
+def config_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE pairs as mmengine's own scripts read them.
+
+    Raises:
+        UsageError: One is no such pair.
+    """
+    if not pairs:
+        return {}
+    from mmengine.config import DictAction  # takes seconds
+
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    try:
+        return parser.parse_args(['--cfg-options', *pairs]).cfg_options
+    except (ValueError, AssertionError) as error:
+        raise UsageError(f'--cfg-options takes KEY=VALUE pairs without spaces in them: {error}') from error

@@ -1,0 +1,4 @@
+"""What cannot be exported."""
+
+
+from ...errors import ExportError as ExportError
