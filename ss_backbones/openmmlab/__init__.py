@@ -1,4 +1,4 @@
-"""The face to OpenMMLab: importing this registers the backbones and makes mmengine's checkpoints loadable."""
+"""The integration into OpenMMLab: importing this registers the backbones and makes mmengine's checkpoints loadable."""
 
 from . import safe_globals
 from .compile_backbone import CompileBackboneHook
