@@ -22,6 +22,11 @@ def is_own(module: nn.Module, weights: Mapping[str, object]) -> bool:
     return weights.keys() == own.keys() and not any(misfit(key, weights[key], own[key]) for key in own)
 
 
+def load_any_layout(module: nn.Module, weights: Mapping[str, object]) -> Mapping[str, object]:
+    """The weights as they are where they are the module's own, else those of any layout as the module's state dict."""
+    return weights if is_own(module, weights) else as_own(module, weights)
+
+
 def as_own(module: nn.Module, weights: Mapping[str, object]) -> dict[str, Tensor]:
     """Weights of any layout that :func:`~ss_backbones.load_weights` knows, as the module's whole state dict.
 
