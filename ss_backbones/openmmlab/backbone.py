@@ -9,9 +9,8 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from ..checkpoints.files import CheckpointError
-from ..checkpoints.resizing import fit_positions
-from ..checkpoints.key_maps import to_own_keys
+from ..checkpoints.matching import adapt
+from ..errors import CheckpointError
 from ..networks.arguments import check_flag
 from .pretrained import is_pretrained, load_pretrained
 
@@ -113,12 +112,13 @@ def _as_list(init_cfg: InitCfg) -> list[Mapping[str, object]]:
     return [init_cfg] if isinstance(init_cfg, Mapping | str) else list(init_cfg)
 
 
-def _make_ours(module: nn.Module, state_dict: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
-    """Foreign keys, positions of other sizes; a hook, because mmengine goes around an overridden load_state_dict."""
-    theirs = {key: value for key, value in state_dict.items() if key.startswith(prefix)}
-    ours = to_own_keys({key[len(prefix) :]: value for key, value in theirs.items()})
-    for done in fit_positions(ours, module):
-        print_log(f'{type(module).__name__}: fitted {done}', logger='current', level=logging.WARNING)
-    for key in theirs:
-        del state_dict[key]
+def _make_ours(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Foreign keys, tensors of other sizes; a hook, because mmengine goes around an overridden load_state_dict.
+
+    What :func:`~ss_backbones.load_weights` has made the network's is left as it is.
+    """
+    inside = [key for key in state_dict if key.startswith(prefix)]
+    ours, adapted = adapt({key[len(prefix) :]: state_dict.pop(key) for key in inside}, module)
     state_dict.update({prefix + key: value for key, value in ours.items()})
+    for done in adapted:
+        print_log(f'{type(module).__name__}: resized {done}', logger='current', level=logging.WARNING)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.modules.module import _IncompatibleKeys
 
 from .head import make_head
-from .weights import as_own, is_own
+from .weights import as_own
 
 
 class TimmMixin:
@@ -26,8 +26,8 @@ class TimmMixin:
         Raises:
             CheckpointError: The weights are of another network.
         """
-        if strict and not is_own(self, state_dict):
-            state_dict = as_own(self, state_dict)
+        if strict:
+            state_dict = as_own(self, state_dict, assign)
         return super().load_state_dict(state_dict, strict, assign)
 
     def get_classifier(self) -> nn.Module:
