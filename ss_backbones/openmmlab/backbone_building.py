@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from ..registry import MODELS
-from .backbone import BackboneMixin as Backbone
+from .backbone import Backbone
 
 
 def own_class(backbone: Mapping[str, object]) -> type[nn.Module] | None:
