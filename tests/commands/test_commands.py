@@ -14,7 +14,9 @@ from ss_backbones import commands, errors
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {'torch', 'timm', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'matplotlib', 'scipy'}
 # what pip makes of the entry point ss_backbones.commands:main
-CONSOLE_SCRIPT = 'import sys\nfrom ss_backbones.commands import main\nif __name__ == "__main__":\n    sys.exit(main())\n'
+CONSOLE_SCRIPT = (
+    'import sys\nfrom ss_backbones.commands import main\nif __name__ == "__main__":\n    sys.exit(main())\n'
+)
 
 
 def python(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

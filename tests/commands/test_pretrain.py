@@ -55,7 +55,9 @@ def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     config = write_config(folder / 'tiny.py', EMA)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Config, 'pretty_text', '')
-        assert commands.run('pretrain', [str(config), '--data-root', str(images), '--work-dir', str(folder / 'work')]) == 0
+        assert (
+            commands.run('pretrain', [str(config), '--data-root', str(images), '--work-dir', str(folder / 'work')]) == 0
+        )
     return config, folder / 'work'
 
 

@@ -67,7 +67,9 @@ def test_unreadable_config(capsys: pytest.CaptureFixture, tmp_path: Path, text: 
 def test_a_classifiers_config_is_for_other_tools(capsys: pytest.CaptureFixture):
     config = str(ROOT / 'configs/imagenet/ss-pvtv2-b0_8xb128_in1k.py')
     for tool, argv in (('train', [config]), ('test', [config, 'epoch_1.pth'])):
-        assert 'take ss-backbones pretrain to train it, and ss-backbones evaluate to test it' in refuse(capsys, tool, *argv)
+        assert 'take ss-backbones pretrain to train it, and ss-backbones evaluate to test it' in refuse(
+            capsys, tool, *argv
+        )
 
 
 @pytest.mark.parametrize('text', ['', "default_scope = 'mmpose'"])
