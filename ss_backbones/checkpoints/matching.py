@@ -196,7 +196,9 @@ def expected_ramps(module: nn.Module) -> StateDict:
     """
     own = dict(module.named_buffers())
     blocks = [name for name, part in module.named_modules() if isinstance(part, Block)]
-    ramps = {f'{name}.mlp.pos_bias': s.pos_scale for name, s in zip(blocks, getattr(module, 'settings', ()))}
+    ramps = {
+        f'{name}.mlp.pos_bias': s.pos_scale for name, s in zip(blocks, getattr(module, 'settings', ()), strict=False)
+    }
     return {
         key: torch.linspace(0, scale, own[key].numel(), dtype=torch.float32, device='cpu')
         for key, scale in ramps.items()
