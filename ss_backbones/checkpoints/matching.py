@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MismatchError
-from ..layers import Block
+from ..layers import Mlp
 from ..layers.folded_weights import check_folding
+from ..networks.base import KeyMap, Network, StateDict
 from .extraction import find_prefix, under
-from .key_maps import KEY_MAPS, KeyMap, StateDict, to_own_keys
-from .resizing import resize_first_conv, resize_positions
+from .key_maps import to_own_keys
+from .resizing import resize_first_conv
 
 HEAD = 'head.'  # the classifier's, which may differ: other data have other classes
 _CLASS_TOKEN = 'cls_token'
@@ -194,16 +195,9 @@ def expected_ramps(module: nn.Module) -> StateDict:
 
     They are computed from the settings: a buffer on the meta device has no values, and after ``to_empty`` any.
     """
-    own = dict(module.named_buffers())
-    blocks = [name for name, part in module.named_modules() if isinstance(part, Block)]
-    ramps = {
-        f'{name}.mlp.pos_bias': s.pos_scale for name, s in zip(blocks, getattr(module, 'settings', ()), strict=False)
-    }
-    return {
-        key: torch.linspace(0, scale, own[key].numel(), dtype=torch.float32, device='cpu')
-        for key, scale in ramps.items()
-        if key in own
-    }
+    mlps = {name: part for name, part in module.named_modules() if isinstance(part, Mlp) and part.pos_bias is not None}
+    with torch.device('cpu'):
+        return {f'{name}.pos_bias'.lstrip('.'): mlp.expected_ramp().float() for name, mlp in mlps.items()}
 
 
 def _difference(key: str, theirs: Tensor, ours: Tensor, ramp: Tensor | None) -> Difference | None:
@@ -247,16 +241,17 @@ def _block(key: str) -> str:
     return found[0] if found else ''
 
 
-# What a network says of itself. Modules that are none, such as a part of one, say nothing.
+# Modules that are no network, such as a part of one, have none of this.
 
 
-def _key_maps(module: nn.Module) -> Sequence[KeyMap]:
-    return getattr(module, 'key_maps', KEY_MAPS)
+def _key_maps(module: nn.Module) -> Sequence[KeyMap] | None:
+    return module.key_maps if isinstance(module, Network) else None
 
 
 def _backbone_keys(module: nn.Module) -> tuple[str, ...]:
-    return getattr(module, 'fresh', ())
+    return module.backbone_keys if isinstance(module, Network) else ()
 
 
 def _resize(weights: StateDict, own: Mapping[str, Tensor], module: nn.Module) -> list[str]:
-    return [*resize_first_conv(weights, own), *resize_positions(weights, module)]
+    done = resize_first_conv(weights, own)
+    return [*done, *module.adapt_weights(weights)] if isinstance(module, Network) else done
