@@ -8,19 +8,10 @@ from matplotlib.figure import Figure
 
 from ..output_files import new_file
 
-STYLE = {'font.size': 9, 'legend.fontsize': 9, 'axes.spines.top': False, 'axes.spines.right': False}
-
 
 def new_figure(rows: int, columns: int, size: tuple[float, float], **options: object) -> tuple[Figure, np.ndarray]:
-    """A figure of so many inches, and its axes by row and column.
-
-    Args:
-        rows: Of panels.
-        columns: Of panels.
-        size: Width and height in inches.
-        options: Of matplotlib's Figure.subplots.
-    """
-    with rc_context(STYLE):
+    """A figure of so many inches and its axes, by row and column; ``options`` are those of Figure.subplots."""
+    with rc_context({'font.size': 9, 'axes.spines.top': False, 'axes.spines.right': False}):
         figure = Figure(size, layout='constrained')
         return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
@@ -31,5 +22,5 @@ def save(figure: Figure, out: Path) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    with rc_context(STYLE), new_file(out) as file:
+    with new_file(out) as file:
         figure.savefig(file, dpi=120, format='png')

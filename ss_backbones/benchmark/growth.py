@@ -1,9 +1,7 @@
 """Time and memory of each stage of a network, against the side of the image."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -11,49 +9,60 @@ import torch
 from torch import Tensor, nn
 
 from .candidates import Candidate
-from .memory import in_own_process, left_out
+from .memory import Failed, explain, in_own_process
 from .plan import Plan, Shape
 from .progress import progress
-from .results import MIB
-from .steps import make_step
-from .timing import WARM_UP, quartiles, rounds
+from .results import MIB, quartiles
+from .steps import WARM_UP, make_step, rounds
 
 MOST_STAGES = 6  # more than a pyramid has; the blocks of a network without stages are measured by quarters
 
-Curve = Mapping[int, float]  # by the side of the square image
+# By network, stage (from 1 on) and side of the image: what could be measured of 'time_low_ms', 'time_ms',
+# 'time_high_ms' (the quartiles) and 'saved_mib'.
+Cells = Mapping[tuple[str, int, int], dict[str, float]]
 
 
-@dataclass
-class Growth:
-    """What was measured of a network: for each side that could be measured, by stage.
+def stages(cells: Cells, name: str) -> list[int]:
+    """The stages of a network that were measured."""
+    return sorted({stage for network, stage, _ in cells if network == name})
+
+
+def curve(cells: Cells, name: str, stage: int, column: str) -> dict[int, float]:
+    """What was measured of a stage, by the side of the image."""
+    return {side: cell[column] for (*which, side), cell in sorted(cells.items()) if which == [name, stage] and column in cell}
+
+
+def exponent(values: Mapping[int, float]) -> float | None:
+    """The a of value ~ pixels ** a, by least squares of the logarithms; None with fewer than two sides.
 
     Args:
-        seconds: The quartiles; the middle one is the median.
-        saved: Bytes.
+        values: By the side of the square image.
     """
-
-    seconds: dict[int, list[tuple[float, float, float]]] = field(default_factory=dict)
-    saved: dict[int, list[int]] = field(default_factory=dict)
-
-    def times(self) -> list[Curve]:
-        """The medians in ms of every stage."""
-        return _by_stage({side: [middle * 1e3 for _, middle, _ in stages] for side, stages in self.seconds.items()})
-
-    def memory(self) -> list[Curve]:
-        """MiB of every stage."""
-        return _by_stage({side: [size / MIB for size in stages] for side, stages in self.saved.items()})
-
-
-def _by_stage(by_side: Mapping[int, Sequence[float]]) -> list[Curve]:
-    return [dict(zip(by_side, stage, strict=True)) for stage in zip(*by_side.values(), strict=True)]
-
-
-def exponent(curve: Curve) -> float | None:
-    """The a of value ~ pixels ** a, by least squares of the logarithms; None with fewer than two sides."""
-    if len(curve) < 2:
+    if len(values) < 2:
         return None
-    pixels = np.log([side**2 for side in curve])
-    return float(np.polyfit(pixels, np.log(list(curve.values())), 1)[0])
+    pixels = np.log([side**2 for side in values])
+    return float(np.polyfit(pixels, np.log(list(values.values())), 1)[0])
+
+
+def rows(cells: Cells, names: Sequence[str], same: Mapping[str, object]) -> list[dict[str, object]]:
+    """Of a table, one for each network, stage and side; empty where a measurement was left out.
+
+    Args:
+        cells: What was measured.
+        names: Of the networks, in order.
+        same: Columns that are the same in all rows.
+    """
+    found = []
+    for name, stage, side in sorted(cells, key=lambda key: (names.index(key[0]), *key[1:])):
+        columns = {
+            **{key: (cells[name, stage, side].get(key), 4) for key in ('time_ms', 'time_low_ms', 'time_high_ms')},
+            'saved_mib': (cells[name, stage, side].get('saved_mib'), 3),
+            'time_exponent': (exponent(curve(cells, name, stage, 'time_ms')), 3),
+            'saved_exponent': (exponent(curve(cells, name, stage, 'saved_mib')), 3),
+        }
+        rounded = {key: None if value is None else round(value, digits) for key, (value, digits) in columns.items()}
+        found.append({'model': name, 'stage': stage, 'side': side, **rounded, **same})
+    return found
 
 
 def stage_ends(network: nn.Module) -> list[nn.Module]:
@@ -63,35 +72,34 @@ def stage_ends(network: nn.Module) -> list[nn.Module]:
     return [ends[len(ends) * (i + 1) // count - 1] for i in range(count)]
 
 
-class StageClock:
-    """Seconds of each stage in every forward pass from now on; what is before the first stage counts with it.
+def clock_stages(model: nn.Module, ends: Sequence[nn.Module], wait: Callable[[], None]) -> list[list[float]]:
+    """A list that gets the seconds of each stage in every forward pass from now on, a row a pass.
 
     Args:
-        model: The network.
+        model: The network; what it does before the first stage counts with that.
         ends: Where its stages end, in the order in which they are run.
         wait: Returns when the device has done all it was given.
-
-    Attributes:
-        laps: One row a forward pass, one entry a stage.
     """
+    laps: list[list[float]] = []
+    last = 0.0
 
-    def __init__(self, model: nn.Module, ends: Sequence[nn.Module], wait: Callable[[], None]) -> None:
-        self.laps: list[list[float]] = []
-        self._wait = wait
-        model.register_forward_pre_hook(self._start)
-        for end in ends:
-            end.register_forward_hook(self._lap)
+    def start(*_: object) -> None:
+        nonlocal last
+        laps.append([])
+        wait()
+        last = time.perf_counter()
 
-    def _start(self, *_: object) -> None:
-        self.laps.append([])
-        self._wait()
-        self._last = time.perf_counter()
-
-    def _lap(self, *_: object) -> None:
-        self._wait()
+    def lap(*_: object) -> None:
+        nonlocal last
+        wait()
         now = time.perf_counter()
-        self.laps[-1].append(now - self._last)
-        self._last = now
+        laps[-1].append(now - last)
+        last = now
+
+    model.register_forward_pre_hook(start)
+    for end in ends:
+        end.register_forward_hook(lap)
+    return laps
 
 
 def saved_by_stage(model: nn.Module, ends: Sequence[nn.Module], x: Tensor) -> list[int]:
@@ -138,80 +146,48 @@ def saved_at(candidate: Candidate, sides: Sequence[int], device: str) -> Iterato
 
 
 def measure(
-    growths: Mapping[str, Growth], candidates: Sequence[Candidate], sides: Sequence[int], plan: Plan, count: int
+    candidates: Sequence[Candidate], sides: Sequence[int], plan: Plan, count: int, cells: Cells
 ) -> list[str]:
-    """Fill in what can be measured, the small sides first: the memory of each network, then the times in turn.
+    """Measure the memory of each network, then the times in turn, the small sides first.
 
     Args:
-        growths: To be filled, by candidate.
         candidates: Own networks of the catalog.
         sides: Of the images, rising.
         plan: How the networks are timed.
         count: Rounds to time.
+        cells: Gets what has been measured.
 
     Returns:
-        What could not be measured, in words. What has failed at a side is not tried at larger ones.
+        What could not be measured, and why. What has failed at a side is not tried at larger ones.
     """
-    failed: dict[str, str] = {}
+    failed = []
     with progress('growth', len(sides) * (len(candidates) + 1)) as going_to:
         for candidate in candidates:
-            saved = growths[candidate.name].saved
             everything = in_own_process(partial(saved_at, candidate, sides, plan.device))
-            for side in sides:
-                going_to(f'memory of {candidate.name}, side {side}')
-                what = f'memory of {candidate.name} from side {side} on'
-                with left_out(failed, what):
-                    saved[side] = next(everything)
-                if what in failed:
-                    break
+            try:
+                for side in sides:
+                    going_to(f'memory of {candidate.name}, side {side}')
+                    for stage, size in enumerate(next(everything), start=1):
+                        cells[candidate.name, stage, side]['saved_mib'] = size / MIB
+            except Failed as error:
+                failed.append(f'memory of {candidate.name} from side {side} on is left out: {error}')
         to_time = list(candidates)
         for side in sides:
             going_to(f'times, side {side}')
-            runs, clocks = {}, {}
+            runs, laps = {}, {}
             for candidate in list(to_time):
-                what = f'time of {candidate.name} from side {side} on'
-                with left_out(failed, what):
+                try:
                     model, run = make_step(candidate, Shape(1, side, side), plan)
                     for _ in range(WARM_UP):
                         run()
-                    runs[candidate.name], clocks[candidate.name] = run, StageClock(model, stage_ends(model), plan.wait)
-                if what in failed:
+                    runs[candidate.name], laps[candidate.name] = run, clock_stages(model, stage_ends(model), plan.wait)
+                except Exception as error:  # a network may fail in any way, and the others are still to be measured
                     to_time.remove(candidate)
-            list(rounds(runs, count, plan.wait))
-            for name, clock in clocks.items():
-                growths[name].seconds[side] = [quartiles(seconds) for seconds in zip(*clock.laps, strict=True)]
-    words = [f'{what} is left out: {why}' for what, why in failed.items()]
-    print(*words, sep='\n', end='\n' * bool(words), file=sys.stderr)
-    return words
-
-
-def rows(growths: Mapping[str, Growth], **same: object) -> list[dict[str, object]]:
-    """One for each network, stage and side; empty where a measurement was left out.
-
-    Args:
-        growths: By network.
-        same: Columns that are the same in all rows.
-    """
-    found = []
-    for name, growth in growths.items():
-        times, memory = growth.times(), growth.memory()
-        sides = sorted(growth.seconds.keys() | growth.saved.keys())
-        for i in range(max(len(times), len(memory))):
-            exponents = [exponent(curves[i]) if curves else None for curves in (times, memory)]
-            for side in sides:
-                quartile = [round(s * 1e3, 4) for s in growth.seconds[side][i]] if side in growth.seconds else [None] * 3
-                found.append(
-                    {
-                        'model': name,
-                        'stage': i + 1,
-                        'side': side,
-                        'time_ms': quartile[1],
-                        'time_low_ms': quartile[0],
-                        'time_high_ms': quartile[2],
-                        'saved_mib': round(memory[i][side], 3) if side in growth.saved else None,
-                        'time_exponent': exponents[0] and round(exponents[0], 3),
-                        'saved_exponent': exponents[1] and round(exponents[1], 3),
-                        **same,
-                    }
-                )
-    return found
+                    failed.append(f'time of {candidate.name} from side {side} on is left out: {explain(error)}')
+            for _ in rounds(runs, count, plan.wait):
+                pass
+            for name, table in laps.items():
+                for stage, seconds in enumerate(zip(*table, strict=True), start=1):
+                    quartile = [s * 1e3 for s in quartiles(seconds)]
+                    cells[name, stage, side].update(zip(('time_low_ms', 'time_ms', 'time_high_ms'), quartile, strict=True))
+    return failed

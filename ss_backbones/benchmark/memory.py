@@ -91,10 +91,11 @@ def left_out(failed: dict[str, str], name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        failed[name] = _explain(error)
+        failed[name] = explain(error)
 
 
-def _explain(error: Exception) -> str:
+def explain(error: Exception) -> str:
+    """An error of a network in one line."""
     line = next(iter(str(error).strip().splitlines()), '')[:300]
     return line if isinstance(error, Failed) else f'{type(error).__name__}: {line}'
 
@@ -106,7 +107,7 @@ def _send_all(sender: Connection, work: Callable[[], Iterable[object]], threads:
         for found in work():
             sender.send(found)
     except Exception as error:  # a network may fail in any way, and the others are still to be measured
-        sender.send(Failed(_explain(error)))
+        sender.send(Failed(explain(error)))
     else:
         sender.send(None)
 

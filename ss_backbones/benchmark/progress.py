@@ -35,18 +35,18 @@ def progress(what: str, steps: int) -> Iterator[Callable[[str], None]]:
         yield lambda step: bar.update(task, description=f'{what}: {step}', completed=next(done), refresh=True)
 
 
-def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], words: Collection[str]) -> None:
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[str | float | None]], words: Collection[str]) -> None:
     """Print a table to stdout.
 
     Args:
         heads: Of the columns.
-        rows: Of cells.
+        rows: Of cells; numbers get two digits, and None a dash.
         words: Heads of the columns that hold words; the others hold numbers.
     """
     table = Table(box=None, padding=(0, 0, 0, 2), header_style='')
     for head in heads:
         table.add_column(head, justify='left' if head in words else 'right', no_wrap=head not in words, overflow='fold')
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*('-' if cell is None else cell if isinstance(cell, str) else f'{cell:.2f}' for cell in row))
     width = None if sys.stdout.isatty() else WIDEST
     Console(width=width, highlight=False, markup=False, emoji=False).print(table)

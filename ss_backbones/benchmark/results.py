@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import timm
 import torch
 
@@ -13,10 +14,19 @@ from .machine import Peaks
 from .memory import Alone
 from .plan import Plan, Shape
 from .progress import print_table
-from .timing import quartiles, ratios
 
 MIB = 2**20
 BUSY = 0.1  # of the processors in other processes: from here on it is said
+
+
+def quartiles(values: Sequence[float]) -> list[float]:
+    """The three quartiles; the middle one is the median."""
+    return np.quantile(values, [0.25, 0.5, 0.75]).tolist()
+
+
+def ratios(slower: Sequence[float], faster: Sequence[float]) -> list[float]:
+    """The quartiles of how many times as fast one was as the other, round by round."""
+    return quartiles(np.divide(slower, faster))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """One shape, all candidates: memory first, each alone; then the times, in turn."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+
+from torch import nn
 
 from ..complexity import complexity
 from .candidates import Candidate, describe, outputs
@@ -11,8 +13,7 @@ from .memory import Alone, left_out, measure_alone
 from .plan import Plan, Shape
 from .progress import progress
 from .results import Result
-from .steps import Step, make_run, make_step
-from .timing import WARM_UP, rounds
+from .steps import WARM_UP, make_run, make_step, rounds
 
 
 @dataclass
@@ -41,8 +42,8 @@ def measure_shape(candidates: Sequence[Candidate], shape: Shape, plan: Plan, cou
     """
     outcome = Outcome()
     alone: dict[str, Alone] = {}
-    steps: dict[str, Step] = {}
     counts: dict[str, tuple[int, int | None, str]] = {}
+    runs: dict[str, Callable[[], object]] = {}
     times: list[dict[str, float]] = []
     busy = None
     with progress(str(shape), len(candidates) + 1 + WARM_UP + count) as going_to:
@@ -57,15 +58,15 @@ def measure_shape(candidates: Sequence[Candidate], shape: Shape, plan: Plan, cou
             for candidate in candidates:
                 if (name := candidate.name) in alone:
                     with left_out(outcome.failed, name):
-                        steps[name] = make_step(candidate, shape, plan)
-                        counts[name] = _count(steps[name], shape, plan)
+                        model, runs[name] = make_step(candidate, shape, plan)
+                        counts[name] = count_operations(model, shape, plan)
             for _ in range(WARM_UP):
                 going_to('warming up')
-                for name, step in steps.items():
-                    if name not in outcome.failed:
-                        with left_out(outcome.failed, name):
-                            step.run()
-            runs = {name: step.run for name, step in steps.items() if name not in outcome.failed}
+                for name in runs.keys() - outcome.failed.keys():
+                    with left_out(outcome.failed, name):
+                        runs[name]()
+            for name in runs.keys() & outcome.failed.keys():
+                del runs[name]
             before = processor_time()
             going_to('in turn')
             for seconds in rounds(runs, count, plan.wait):
@@ -81,13 +82,13 @@ def measure_shape(candidates: Sequence[Candidate], shape: Shape, plan: Plan, cou
     return outcome
 
 
-def _count(step: Step, shape: Shape, plan: Plan) -> tuple[int, int | None, str]:
+def count_operations(model: nn.Module, shape: Shape, plan: Plan) -> tuple[int, int | None, str]:
     """Parameters, multiply-adds of a step, and what it returns."""
-    params = sum(p.numel() for p in step.model.parameters())
+    params = sum(p.numel() for p in model.parameters())
     if plan.detector:  # RoIAlign and NMS do not run on the meta device, where all this is counted
         return params, None, 'boxes and masks' if plan.mode == 'infer' else 'losses'
     try:
-        found = complexity(step.model, (shape.batch, 3, shape.height, shape.width))
-        return params, found.macs * plan.passes, describe(outputs(step.model, shape), shape)
+        found = complexity(model, (shape.batch, 3, shape.height, shape.width))
+        return params, found.macs * plan.passes, describe(outputs(model, shape), shape)
     except RuntimeError:  # of a network that does not run there either
         return params, None, 'not known'

@@ -1,7 +1,7 @@
-"""What is timed: one run of one candidate."""
+"""What is timed: one run of one candidate, and all of them in turn."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+import time
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -9,36 +9,30 @@ from torch import Tensor, nn
 from .candidates import Candidate
 from .plan import Plan, Shape
 
+WARM_UP = 2  # rounds
 
-class Step(NamedTuple):
-    """A candidate that is ready to run.
 
-    Args:
-        model: The network, or the whole detector.
-        run: One inference, or one forward and backward pass.
+def make_step(candidate: Candidate, shape: Shape, plan: Plan) -> tuple[nn.Module, Callable[[], object]]:
+    """Build a candidate on its device; the same one gets the same weights and input every time.
+
+    Returns:
+        The network, or the whole detector; and one inference, or one forward and backward pass.
     """
-
-    model: nn.Module
-    run: Callable[[], object]
-
-
-def make_step(candidate: Candidate, shape: Shape, plan: Plan) -> Step:
-    """Build a candidate on its device; the same one gets the same weights and input every time."""
     torch.manual_seed(0)
     model = candidate.build(shape)
     if plan.detector:
         from .detectors import detector_step  # needs mmdet
 
-        return Step(*detector_step(model, shape, plan))
+        return detector_step(model, shape, plan)
     model.to(plan.device).train(plan.mode == 'train')
     x = torch.randn(shape.batch, 3, shape.height, shape.width, device=plan.device)
     forward = torch.compile(model, dynamic=False) if plan.compiled else model
-    return Step(model, inference(forward, x, plan) if plan.mode == 'infer' else training(model, forward, x, plan))
+    return model, inference(forward, x, plan) if plan.mode == 'infer' else training(model, forward, x, plan)
 
 
 def make_run(candidate: Candidate, shape: Shape, plan: Plan) -> Callable[[], object]:
-    """The step's run alone, for a process that does nothing else."""
-    return make_step(candidate, shape, plan).run
+    """The run of :func:`make_step` alone, for a process that does nothing else."""
+    return make_step(candidate, shape, plan)[1]
 
 
 def inference(forward: Callable[[Tensor], object], x: Tensor, plan: Plan) -> Callable[[], None]:
@@ -64,3 +58,27 @@ def training(model: nn.Module, forward: Callable[[Tensor], object], x: Tensor, p
         torch.autograd.backward(maps, gradients)
 
     return run
+
+
+def rounds(
+    runs: Mapping[str, Callable[[], object]], count: int, wait: Callable[[], object]
+) -> Iterator[dict[str, float]]:
+    """Run all of them in turn, so that whatever slows the machine slows all.
+
+    Args:
+        runs: What to time, by name.
+        count: How many rounds.
+        wait: Returns when the device has done all it was given.
+
+    Yields:
+        The seconds of each, after every round.
+    """
+    for _ in range(count):
+        seconds = {}
+        for name, run in runs.items():
+            wait()
+            start = time.perf_counter()
+            run()
+            wait()
+            seconds[name] = time.perf_counter() - start
+        yield seconds

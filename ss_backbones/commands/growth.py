@@ -9,6 +9,7 @@ least squares to the logarithms of all sides: 1 is linear, 2 quadratic. Of a net
 blocks are measured; what precedes the first stage counts with it, and what follows the last is left out.
 """
 
+from collections import defaultdict
 from pathlib import Path
 
 from ..errors import UsageError
@@ -17,6 +18,7 @@ from .parsing import Parser
 
 SIDES = (224, 320, 448, 640, 896, 1280, 1792, 2048)
 MODELS = ('b0', 'b0:uniform')
+PANELS = {'time of a forward pass, ms': 'time_ms', 'kept for the backward pass, MiB': 'saved_mib'}
 
 
 def main(argv: list[str], program: str) -> int:
@@ -53,7 +55,7 @@ def main(argv: list[str], program: str) -> int:
 
     from .. import register
     from ..benchmark.candidates import find, own_networks, split
-    from ..benchmark.growth import Growth, exponent, measure, rows
+    from ..benchmark.growth import curve, exponent, measure, rows, stages
     from ..benchmark.growth_picture import LINES, draw
     from ..benchmark.machine import machine_name
     from ..benchmark.plan import Plan
@@ -74,31 +76,29 @@ def main(argv: list[str], program: str) -> int:
     candidates = [find(name, plan) for name in names]
     machine = machine_name(plan.device)
     print(f'{machine}, torch {torch.__version__}, one image, float32')
-    growths = {name: Growth() for name in names}
+    cells = defaultdict(dict)
     try:
-        code = int(bool(measure(growths, candidates, sides, plan, arguments.runs)))
+        failed = measure(candidates, sides, plan, arguments.runs, cells)
+        for line in failed:
+            print(f'  {line}')
+        code = int(bool(failed))
     except KeyboardInterrupt:
         code = 130
-    growths = {name: growth for name, growth in growths.items() if growth.saved or growth.seconds}
-    if growths:
+    names = [name for name in names if stages(cells, name)]
+    if names:
         print('\nexponents over the number of pixels')
-        curves = [
-            (name, what, [exponent(curve) for curve in found])
-            for name, growth in growths.items()
-            for what, found in (('time', growth.times()), ('memory', growth.memory()))
+        columns = [f'stage {i + 1}' for i in range(max(len(stages(cells, name)) for name in names))]
+        table = [
+            (name, what, *(exponent(curve(cells, name, stage, column)) for stage in stages(cells, name)))
+            for name in names
+            for what, column in (('time', 'time_ms'), ('memory', 'saved_mib'))
         ]
-        stages = [f'stage {i + 1}' for i in range(max(len(found) for *_, found in curves))]
-        cells = [(name, what, *('-' if a is None else f'{a:.2f}' for a in found)) for name, what, found in curves]
-        print_table(('model', 'of', *stages), cells, ('model', 'of'))
+        print_table(('model', 'of', *columns), table, ('model', 'of'))
         if arguments.csv:
             same = {'runs': arguments.runs, 'device': plan.device, 'machine': machine, 'torch': torch.__version__}
-            write_csv(arguments.csv, rows(growths, **same))
-        panels = {
-            'time of a forward pass, ms': {name: growth.times() for name, growth in growths.items()},
-            'kept for the backward pass, MiB': {name: growth.memory() for name, growth in growths.items()},
-        }
-        draw(panels, f'one image, float32; {machine}, torch {torch.__version__}', out)
-        print(f'{out}: {" and ".join(growths)}')
+            write_csv(arguments.csv, rows(cells, names, same))
+        draw(cells, names, PANELS, f'one image, float32; {machine}, torch {torch.__version__}', out)
+        print(f'{out}: {" and ".join(names)}')
     if code == 130:
         print('stopped; what had been measured is there')
     return code

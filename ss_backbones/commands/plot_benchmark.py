@@ -28,9 +28,11 @@ def main(argv: list[str], program: str) -> None:
         if places.count(place) > 1:
             raise UsageError(f'{file} is given more than once; give it once.')
 
+    import pandas as pd
+
     from ..benchmark.figures import save
     from ..benchmark.speed_picture import draw, grouped, read
 
-    groups = grouped([row for file in arguments.csv for row in read(file)])
+    groups = grouped(pd.concat([read(file) for file in arguments.csv], ignore_index=True))
     save(draw(groups), arguments.out)
     print(f'{arguments.out}: {len(groups)} row{"s" * (len(groups) > 1)} of panels')
