@@ -1,4 +1,4 @@
-"""Fit tensors of a checkpoint to a network for images of other channels or another size."""
+"""Tensors of a checkpoint resized for images of other channels or another size than it was made for."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ _POSITIONS = 'pos_embed'
 _TOKENS = ('cls_token', 'dist_token')  # in the order of their rows in the table
 
 
-def fit_first_conv(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
+def resize_first_conv(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
     """Turn a first convolution for 3 channels into one for as many as the network has; says what was done."""
     if FIRST_CONV not in weights or FIRST_CONV not in own:
         return []
@@ -24,7 +24,7 @@ def fit_first_conv(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> lis
     return [f'{FIRST_CONV} (3 to {channels} channels)']
 
 
-def fit_positions(weights: dict[str, Tensor], module: nn.Module) -> list[str]:
+def resize_positions(weights: dict[str, Tensor], module: nn.Module) -> list[str]:
     """Resize a ViT's position table (bicubic, in float32) to the network's grid, and drop the rows of tokens that the
     network does not have, such as a distilled DeiT's second one; says what was done.
 
