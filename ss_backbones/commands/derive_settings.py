@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..checkpoints.files import CheckpointError
 from ..output_files import check_new, new_file
-from ..openmmlab.command_line import Parser, UsageError
+from ..errors import UsageError
+from .parsing import Parser
 from ..probing import rule
 from ..probing.budget import check_budget, fit
 from ..probing.comparison import costs, table

@@ -7,7 +7,7 @@ from textwrap import wrap
 
 from mmengine.config import Config
 
-from ..openmmlab.command_line import read_config
+from ..openmmlab.configs import read_config
 from ..openmmlab.pretrained import is_pretrained
 from ..settings import BlockSetting
 from .errors import ProbeError

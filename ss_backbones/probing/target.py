@@ -12,7 +12,7 @@ from ..complexity import Complexity, complexity
 from ..layers import Block
 from ..networks import ViT
 from ..networks.arch import Settings
-from ..openmmlab.backbone_building import OWN_TYPES, SCOPE, build_backbone, type_of
+from ..openmmlab.backbone_building import build_backbone, own_class
 from ..settings import BlockSetting
 from ..timm_models import MODEL_NAMES
 from .errors import ProbeError
@@ -125,15 +125,14 @@ def target_of(config: Config, where: str, shape: tuple[int, int] | None = None) 
     if not isinstance(backbone, Mapping):
         raise ProbeError(f'{where} has no model.backbone, which is what would get the settings.')
     kept = {key: value for key, value in backbone.items() if key not in ('mlp', 'settings', *_PLACES)}
-    kind = type_of(kept)
     if 'name' in kept:
         name = kept['name'] = _ss_name(kept['name'])
         if name not in MODEL_NAMES:
             raise ProbeError(f'The classifier of {where} is {name!r}, no model of this package that takes settings.')
-    elif kind in OWN_TYPES:
-        kept['type'] = SCOPE + kind
+    elif cls := own_class(kept):
+        kept['type'] = f'ss_backbones.{cls.__name__}'
     else:
-        raise ProbeError(f'The backbone of {where} is {kind}; settings can be derived for SSViT and SSPVTv2.')
+        raise ProbeError(f'The backbone of {where} is {kept.get("type")}; settings can be derived for SSViT and SSPVTv2.')
     return Target(kept, shape)
 
 
