@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from ..deploy import fold
 from ..errors import UsageError
-from ..networks.catalog import PRESETS, Preset, families
+from ..networks.catalog import PRESETS, Preset, short_names
+from ..networks.columnar import ColumnarNetwork
 from .peers import MMDET, build_mmdet, build_timm, check_mmdet, check_timm
 from .plan import Plan, Shape
 
@@ -51,11 +52,8 @@ def split(name: str) -> tuple[str, list[str]]:
 
 def own_networks() -> dict[str, Preset]:
     """The catalog, by short names and by timm's."""
-    return {
-        f'{short}{arch}': Preset(f'{short}{arch}', network, arch)
-        for short, network in families().items()
-        for arch in network.archs
-    } | PRESETS
+    short = {name: Preset(name, network, arch) for name, (network, arch) in short_names().items()}
+    return short | PRESETS
 
 
 def find(name: str, plan: Plan) -> Candidate:
@@ -120,8 +118,10 @@ def _with_options(preset: Preset, options: Sequence[str]) -> Preset:
 
 
 def _build_own(preset: Preset, recompute: bool, detector: bool, shape: Shape) -> nn.Module:
-    others = _of_detectors(preset) if detector else {}
-    network = preset.build(drop_path_rate=0.0, with_cp=recompute, **others)
+    options = {'pyramid': True} if issubclass(preset.network, ColumnarNetwork) else {}
+    if detector:
+        options |= _of_detectors(preset)
+    network = preset.build(drop_path_rate=0.0, with_cp=recompute, **options)
     network.register_forward_hook(_contiguous)
     return network
 

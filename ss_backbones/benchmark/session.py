@@ -62,11 +62,11 @@ def measure_shape(candidates: Sequence[Candidate], shape: Shape, plan: Plan, cou
                         counts[name] = count_operations(model, shape, plan)
             for _ in range(WARM_UP):
                 going_to('warming up')
-                for name in runs.keys() - outcome.failed.keys():
+                runs = {name: run for name, run in runs.items() if name not in outcome.failed}
+                for name, run in runs.items():
                     with left_out(outcome.failed, name):
-                        runs[name]()
-            for name in runs.keys() & outcome.failed.keys():
-                del runs[name]
+                        run()
+            runs = {name: run for name, run in runs.items() if name not in outcome.failed}
             before = processor_time()
             going_to('in turn')
             for seconds in rounds(runs, count, plan.wait):
