@@ -32,8 +32,8 @@ def build_config(path: str, recompute: bool = False) -> nn.Module:
         ValueError: The config cannot be read, or its backbone is none of this package, or cannot be built.
     """
     try:
-        from ..openmmlab.backbone_building import OWN_TYPES, build_backbone, type_of
-        from ..openmmlab.command_line import UsageError, read_config
+        from ..openmmlab.backbone_building import build_backbone, own_class
+        from ..openmmlab.configs import UsageError, library_of, read_config
     except ModuleNotFoundError as error:
         raise ValueError(f'{path}: a config needs OpenMMLab: {error}. Install it as the README says') from error
     try:
@@ -41,16 +41,15 @@ def build_config(path: str, recompute: bool = False) -> nn.Module:
     except UsageError as error:
         raise ValueError(str(error).rstrip('.')) from error  # the parser adds one
     backbone = dict((config.get('model') or {}).get('backbone') or {})
-    kind = type_of(backbone)
-    if backbone.get('name') not in MODEL_NAMES and kind not in OWN_TYPES:
+    if backbone.get('name') not in MODEL_NAMES and own_class(backbone) is None:
         raise ValueError(
-            f'{path}: its backbone is none of this package ({backbone.get("name") or kind}); give others as timm:NAME '
-            'or mmdet:NAME'
+            f'{path}: its backbone is none of this package ({backbone.get("name") or backbone.get("type")}); give '
+            'others as timm:NAME or mmdet:NAME'
         )
     backbone['drop_path_rate'] = 0.0
     backbone.pop('init_cfg', None)
     try:
-        network = build_backbone(backbone, config.get('default_scope', 'mmengine'))
+        network = build_backbone(backbone, library_of(config))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f'{path}: {error}') from error
     for module in network.modules():

@@ -9,7 +9,7 @@ from textwrap import wrap
 from mmengine.config import Config
 
 from ..errors import ProbeError
-from ..openmmlab.command_line import read_config
+from ..openmmlab.configs import read_config
 from ..openmmlab.pretrained import is_pretrained
 from ..settings import BlockSetting
 from .record import Record

@@ -8,9 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..checkpoints.extraction import some, starts, unwrap
+from ..checkpoints.extraction import extract, some, starts
 from ..checkpoints.files import read_checkpoint
-from ..checkpoints.key_maps import StateDict
 from ..errors import ProbeError
 from .record import Record, Snapshot
 from .statistics import Floats, block_statistics, layer_weights
@@ -105,7 +104,7 @@ def read(source: str) -> Checkpoint:
         ProbeError: It has no DFC, an incomplete one, or weights that are not finite.
     """
     content = read_checkpoint(source)
-    found = unwrap(content, source, average=True)
+    found = extract(content, source, average=True)
     blocks = _blocks(found.tensors, source)
     for name, block in blocks.items():
         _check_block(block, f'{source}: {name}')
@@ -142,7 +141,7 @@ def _files(source: str, earlier: Sequence[str]) -> list[str]:
     return files
 
 
-def _blocks(tensors: StateDict, source: str) -> Blocks:
+def _blocks(tensors: Mapping[str, Tensor], source: str) -> Blocks:
     """All blocks of the network that has DFC, complete, in the order of depth."""
     if not any('.mlp.dfc.' in key for key in tensors):
         raise ProbeError(

@@ -1,7 +1,7 @@
 """The SS network that a probed network's config becomes, without its weights."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -11,10 +11,11 @@ from torch import nn
 from ..complexity import Complexity, complexity
 from ..errors import ProbeError
 from ..layers import Block
-from ..networks.arch import Settings
-from ..openmmlab.backbone_building import OWN_TYPES, SCOPE, build_backbone, type_of
+from ..networks import PRESETS
+from ..networks.arguments import Settings
+from ..networks.base import network_in
+from ..openmmlab.backbone_building import build_backbone, own_class
 from ..settings import BlockSetting
-from ..timm_models import MODEL_NAMES
 from .record import BlockStatistics
 
 WEIGHTS = ('init_cfg', 'checkpoint_path', 'pretrained')  # where a backbone's dict asks for weights
@@ -58,8 +59,8 @@ class Target:
 
     @property
     def splits_tokens(self) -> bool:
-        """Whether tokens may skip the attention's projection: they do in the paper's settings."""
-        return any(setting.attn_split > 0 for setting in self.paper.settings)
+        """Whether tokens skip the attention's projection in the paper's settings of such networks."""
+        return network_in(self.plain).attn_split > 0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -120,20 +121,21 @@ def target_of(config: Config, where: str, shape: tuple[int, int] | None = None) 
         raise ProbeError(f'{where} has no model.backbone, which is what would get the settings.')
     kept = {key: value for key, value in backbone.items() if key not in _OTHER}
     if 'name' in kept:
-        kept['name'] = _specific_name(kept['name'])
-        if kept['name'] not in MODEL_NAMES:
-            raise ProbeError(
-                f'The classifier of {where} is {kept["name"]!r}, no model of this package that takes settings.'
-            )
-    elif (kind := type_of(kept)) in OWN_TYPES:
-        kept['type'] = SCOPE + kind
+        kept['name'] = _specific_name(kept['name'], where)
+    elif cls := own_class(kept):
+        kept['type'] = f'ss_backbones.{cls.__name__}'
     else:
         raise ProbeError(
-            f'The backbone of {where} is {kind}; settings can be derived for {" and ".join(sorted(OWN_TYPES))}.'
+            f"The backbone of {where} is {kept.get('type')}; settings can be derived for this package's backbones, such "
+            'as SSViT.'
         )
     return Target(kept, shape)
 
 
-def _specific_name(name: object) -> object:
-    """The timm name of the network with the paper's settings, for that of its DFC network."""
-    return f'ss_vit_{name.removeprefix("dfc_deit_")}' if str(name).startswith('dfc_deit_') else name
+def _specific_name(name: object, where: str) -> str:
+    """The timm name of the network with the paper's settings, for that of its DFC network or its own."""
+    preset = PRESETS.get(name) if isinstance(name, str) else None
+    if preset is None:
+        raise ProbeError(f'The classifier of {where} is {name!r}, no model of this package that takes settings.')
+    twin = replace(preset, name='', settings='specific', mlp='standard')
+    return next((other.name for other in PRESETS.values() if replace(other, name='') == twin), preset.name)
