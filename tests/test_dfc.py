@@ -15,7 +15,7 @@ from ss_backbones import BlockSetting, fold, load_weights
 from ss_backbones.complexity import complexity
 from ss_backbones.layers import DFC, ConvDfcMlp, DfcMlp, GroupedLinear
 from ss_backbones.networks import PVTv2, ViT
-from ss_backbones.checkpoints.identification import recognise
+from ss_backbones.checkpoints.identification import identify
 
 
 def randomised(module: nn.Module, dtype: torch.dtype = torch.float64) -> nn.Module:
@@ -376,7 +376,7 @@ def randomised_a_little(model: nn.Module) -> nn.Module:
 )
 def test_its_weights_are_recognised_and_kept_apart(name: str, arguments: dict, words: str) -> None:
     model = timm.create_model(name, num_classes=7, **arguments)
-    found = recognise(model.state_dict(), 'x')
+    found = identify(model.state_dict(), 'x')
     assert found.fits and str(found) == words
     again = timm.create_model(name, num_classes=7, **arguments)
     assert load_weights(again, model.state_dict()).share == 1

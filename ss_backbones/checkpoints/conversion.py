@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 
-from .files import CheckpointError, read_checkpoint
+from ..errors import CheckpointError, OutputError
+from ..networks.base import StateDict
 from ..output_files import check_new
-from .writing import SAFETENSORS, write_checkpoint, write_safetensors
-from .key_maps import StateDict
-from .identification import Recognition, known_networks, recognise
-from .extraction import AVERAGE, find_prefix, some, starts, unwrap
 from ..version import __version__
+from .extraction import AVERAGE, extract, some, starts
+from .files import read_checkpoint
+from .identification import Identification, find_known, identify, known_keys, known_networks
+from .writing import SAFETENSORS, write_checkpoint, write_safetensors
 
 LAYOUTS = {'timm': '', 'official': '', 'openmmlab': 'backbone.'}  # what stands before this package's keys
 
@@ -27,7 +28,7 @@ class ConversionReport:
         out: The file that was written.
         layout: Its layout.
         kind: Which weights were taken: 'the average', 'the raw weights', or 'its only weights'.
-        recognition: The network that they are of, or the nearest one.
+        identification: The network that they are of, or the nearest one.
         tensors: How many tensors were written.
         left_out: What the checkpoint held beside them, in words.
     """
@@ -36,15 +37,15 @@ class ConversionReport:
     out: str
     layout: str
     kind: str
-    recognition: Recognition
+    identification: Identification
     tensors: int
     left_out: tuple[str, ...]
 
     def __str__(self) -> str:
-        report, network = self.recognition.report, str(self.recognition)
-        if not self.recognition.fits:
+        report, network = self.identification.report, str(self.identification)
+        if not self.identification.fits:
             network = f'of no network that is known here; the nearest is {network}'
-        total = len(report.matched) + len(report.missing) + len(report.wrong_shape)
+        total = len(report.matched) + len(report.missing) + len(report.differences)
         lines = [f'{self.source}: {self.kind}, {network}: {len(report.matched)} of {total} tensors match']
         for title, names in (
             ('missing', report.missing),
@@ -78,27 +79,28 @@ def convert(
 
     Raises:
         CheckpointError: The source cannot be read, holds none of the weights that are wanted, or no tensor of this
-            package's networks; ``out`` exists, lies in no folder, has a suffix of the other format, or cannot be
-            written. No file is written then.
+            package's networks.
+        OutputError: ``out`` exists, lies in no folder, has a suffix of the other format, or cannot be written. No file
+            is written then.
         ValueError: The layout is unknown.
     """
     if layout not in LAYOUTS:
         raise ValueError(f'layout={layout!r} is unknown. Known are {", ".join(LAYOUTS)}.')
     name, out = fspath(source), Path(out)
     _check_out(name, out, safetensors)
-    unwrapped = unwrap(read_checkpoint(name), name, average=average is not False)
-    if average and unwrapped.kind != AVERAGE:
+    extracted = extract(read_checkpoint(name), name, average=average is not False)
+    if average and extracted.kind != AVERAGE:
         raise CheckpointError(
             f'{name} has no averaged (EMA) weights beside its raw ones, and does not call those it has an average. '
             'To take them as they are, do not ask for the average.'
         )
-    weights, outside = _weights(unwrapped.tensors, name)
-    recognition = recognise(weights, name)
-    about = {'format': 'pt', 'layout': layout, 'weights': unwrapped.kind, 'ss_backbones': __version__}
-    if recognition.fits:
-        about |= {'network': recognition.network.name, 'settings': recognition.network.settings}
-        if recognition.network.mlp:
-            about['mlp'] = recognition.network.mlp
+    weights, outside = _weights(extracted.tensors, name)
+    identification = identify(weights, name)
+    about = {'format': 'pt', 'layout': layout, 'weights': extracted.kind, 'ss_backbones': __version__}
+    if identification.fits:
+        about |= {'network': identification.network.name, 'settings': identification.network.settings}
+        if identification.network.mlp:
+            about['mlp'] = identification.network.mlp
     tensors = {LAYOUTS[layout] + key: value for key, value in weights.items()}
     if safetensors:
         write_safetensors(tensors, about, out)
@@ -106,19 +108,19 @@ def convert(
         write_checkpoint({'meta': about, 'state_dict': tensors}, out)
     else:
         write_checkpoint({'model': tensors} if layout == 'official' else tensors, out)
-    left_out = (*unwrapped.left_out, *outside)
-    return ConversionReport(name, str(out), layout, unwrapped.kind, recognition, len(tensors), left_out)
+    left_out = (*extracted.left_out, *outside)
+    return ConversionReport(name, str(out), layout, extracted.kind, identification, len(tensors), left_out)
 
 
 def _check_out(name: str, out: Path, safetensors: bool) -> None:
     if Path(name).resolve() == out.resolve():
-        raise CheckpointError(f'{out} is the checkpoint itself. Give another name for the new file.')
+        raise OutputError(f'{out} is the checkpoint itself. Give another name for the new file.')
     if safetensors and out.suffix != SAFETENSORS:
-        raise CheckpointError(
+        raise OutputError(
             f'{out}: a file in the format safetensors must be called {out.stem}{SAFETENSORS}, or no reader knows it.'
         )
     if not safetensors and out.suffix.lower() == SAFETENSORS:
-        raise CheckpointError(
+        raise OutputError(
             f'{out} has the suffix of safetensors. Ask for that format with --safetensors '
             f'(safetensors=True), or call it {out.stem}.pth.'
         )
@@ -127,12 +129,11 @@ def _check_out(name: str, out: Path, safetensors: bool) -> None:
 
 def _weights(tensors: StateDict, name: str) -> tuple[StateDict, list[str]]:
     """The network's weights in this package's keys, each in its own memory; and what stands outside the network."""
-    known = {key for network in known_networks() for key in network.state}
-    prefix, weights = find_prefix(tensors, known)
-    if not weights.keys() & known:
+    prefix, weights = find_known(tensors)
+    if not weights.keys() & known_keys():
         raise CheckpointError(
-            f'{name} has no tensor of a network of this package; its keys start with {starts(tensors)}. Is it a '
-            'checkpoint of SS-PVTv2, SS-ViT, DFC-DeiT, or their plain twins PVTv2 and DeiT?'
+            f'{name} has no tensor of a network of this package; its keys start with {starts(tensors)}. Known '
+            f'are {some(dict.fromkeys(network.name for network in known_networks()))}, with all their settings.'
         )
     inside = [value for key, value in tensors.items() if key.startswith(prefix)]
     if sum(value.numel() for value in inside) != sum(value.numel() for value in weights.values()):

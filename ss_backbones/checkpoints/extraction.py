@@ -1,12 +1,13 @@
 """From what a checkpoint file holds to the weights of a network in it: which set of them, and under which prefix."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from .files import CheckpointError
-from .key_maps import StateDict, to_own_keys
+from ..errors import CheckpointError
+from ..networks.base import KeyMap, StateDict
+from .key_maps import to_own_keys
 
 AVERAGE, RAW, ONLY = 'the average', 'the raw weights', 'its only weights'
 
@@ -17,7 +18,7 @@ _CONTAINERS = ('state_dict', 'model', 'module')
 
 
 @dataclass(frozen=True)
-class Unwrapped:
+class Extracted:
     """One set of weights out of a checkpoint.
 
     Args:
@@ -31,7 +32,7 @@ class Unwrapped:
     left_out: tuple[str, ...]
 
 
-def unwrap(checkpoint: Mapping[str, object], name: str, average: bool) -> Unwrapped:
+def extract(checkpoint: Mapping[str, object], name: str, average: bool) -> Extracted:
     """The weights inside a checkpoint.
 
     Args:
@@ -51,12 +52,12 @@ def unwrap(checkpoint: Mapping[str, object], name: str, average: bool) -> Unwrap
             raise CheckpointError(f'{name} holds an average and no raw weights (its entries: {some(checkpoint)}).')
         if not tensors:
             raise CheckpointError(f'{name} holds no tensors (its entries: {some(checkpoint)}). Is it a checkpoint?')
-        return Unwrapped(tensors, ONLY, tuple(str(key) for key in checkpoint if key not in tensors))
-    inner = unwrap(checkpoint[taken], name, average)
+        return Extracted(tensors, ONLY, tuple(str(key) for key in checkpoint if key not in tensors))
+    inner = extract(checkpoint[taken], name, average)
     kind = inner.kind if kinds[taken] == ONLY else kinds[taken]
     named = {key: f'{key} ({what})' for key, what in kinds.items() if what != ONLY}
     left_out = [named.get(key, str(key)) for key in checkpoint if key != taken]
-    return Unwrapped(inner.tensors, kind, (*left_out, *inner.left_out))
+    return Extracted(inner.tensors, kind, (*left_out, *inner.left_out))
 
 
 def _kinds(checkpoint: Mapping[str, object]) -> dict[str, str]:
@@ -72,7 +73,7 @@ def _kinds(checkpoint: Mapping[str, object]) -> dict[str, str]:
     return kinds
 
 
-def under(state_dict: StateDict, prefix: str, name: str) -> StateDict:
+def under(state_dict: Mapping[str, Tensor], prefix: str, name: str, maps: Sequence[KeyMap] | None = None) -> StateDict:
     """What stands under a prefix, in this package's keys.
 
     Raises:
@@ -84,26 +85,31 @@ def under(state_dict: StateDict, prefix: str, name: str) -> StateDict:
             f'{name} has nothing under prefix={prefix!r}; its keys start with {starts(state_dict)} - '
             'give the prefix of the network, or leave it out to have it found.'
         )
-    return _renamed(state_dict, prefix)
+    return _renamed(state_dict, prefix, maps)
 
 
-def find_prefix(state_dict: StateDict, own: Set[str]) -> tuple[str, StateDict]:
+def find_prefix(
+    state_dict: Mapping[str, Tensor], own: Set[str], maps: Sequence[KeyMap] | None = None
+) -> tuple[str, StateDict]:
     """The prefix under which most keys are those of ``own``, and what stands there, in this package's keys."""
-    prefix, best, candidates = '', to_own_keys(state_dict), ['']
+    if state_dict.keys() == own:
+        return '', dict(state_dict)
+    prefix, best, candidates = '', to_own_keys(state_dict, maps), ['']
     while candidates:
         start = candidates.pop()
-        weights = _renamed(state_dict, start)
+        weights = _renamed(state_dict, start, maps)
         if len(weights.keys() & own) > len(best.keys() & own):
             prefix, best = start, weights
         candidates += [start + p for p in _PREFIXES if any(key.startswith(start + p) for key in state_dict)]
     return prefix, best
 
 
-def _renamed(state_dict: StateDict, prefix: str) -> StateDict:
-    return to_own_keys({key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)})
+def _renamed(state_dict: Mapping[str, Tensor], prefix: str, maps: Sequence[KeyMap]) -> StateDict:
+    inside = {key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)}
+    return to_own_keys(inside, maps)
 
 
-def starts(state_dict: StateDict) -> str:
+def starts(state_dict: Mapping[str, Tensor]) -> str:
     """The first parts of the keys, in words."""
     return some(sorted({key.split('.')[0] + '.' for key in state_dict}))
 
@@ -112,3 +118,6 @@ def some(names: Iterable[object]) -> str:
     """The first six names, and how many more."""
     names = [str(name) for name in names]
     return ', '.join(names[:6]) + (f' and {len(names) - 6} more' if len(names) > 6 else '')
+
+
+unwrap = extract  # the name by which probing/reading.py imports it

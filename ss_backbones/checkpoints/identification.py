@@ -4,39 +4,40 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-import timm
 import torch
 from torch import Tensor
 
-from .loading import HEAD, LoadReport, compare
-from ..layers import Block
-from .key_maps import StateDict
-from ..timm_models.registration import DEFAULTS
+from ..networks import PRESETS, Preset
+from ..networks.base import StateDict
+from .extraction import find_prefix
+from .matching import HEAD, LoadReport, compare, expected_ramps
 
-_KINDS = (('specific', ''), ('uniform', ''), ('uniform', 'dfc'))  # settings and MLPs
+_KINDS = (('specific', 'standard'), ('uniform', 'standard'), ('uniform', 'dfc'))  # settings and MLPs
 # What follows from the data and not from the network: the dimension that may differ, and what it counts.
 _FREE = {'head.weight': (0, 'classes'), 'patch_embed.proj.weight': (1, 'channels'), 'pos_embed': (1, 'positions')}
 
 
 @dataclass(frozen=True)
-class Network:
-    """A known network.
+class KnownNetwork:
+    """A network of the catalog, or one of them with other settings or MLPs.
 
     Args:
-        name: Its timm name.
+        name: Its name in the catalog.
         settings: Its settings.
-        mlp: The kind of its MLPs, where it is not the model's own; or nothing.
-        state: Its state dict; the ramps have values, the other tensors only shapes.
+        mlp: The kind of its MLPs, where it is not the one of the catalog; or nothing.
+        state: Its state dict with a classifier's head, on the meta device.
+        ramps: Its ramps.
     """
 
     name: str
     settings: str
     mlp: str
     state: StateDict
+    ramps: StateDict
 
 
 @dataclass(frozen=True)
-class Recognition:
+class Identification:
     """The known network that is nearest to a set of weights.
 
     Args:
@@ -46,7 +47,7 @@ class Recognition:
         fits: Whether every tensor matches and its parts have no more of them.
     """
 
-    network: Network
+    network: KnownNetwork
     details: tuple[str, ...]
     report: LoadReport
     fits: bool
@@ -57,16 +58,7 @@ class Recognition:
         return f'{network.name} ({", ".join((f"settings={network.settings!r}", *mlp, *self.details))})'
 
 
-@cache
-def known_networks() -> tuple[Network, ...]:
-    """Every registered model with the specific and the uniform settings, and with DFC MLPs."""
-    # those of a model's own come first, as the first of equals is found
-    own = [(name, defaults['settings'], '') for name, defaults in DEFAULTS.items() if defaults]
-    others = [(name, *kind) for kind in _KINDS for name, defaults in DEFAULTS.items() if not defaults]
-    return tuple(_build(*which) for which in (*own, *others))
-
-
-def recognise(weights: Mapping[str, Tensor], source: str) -> Recognition:
+def identify(weights: Mapping[str, Tensor], source: str) -> Identification:
     """Find the nearest known network.
 
     Args:
@@ -76,19 +68,45 @@ def recognise(weights: Mapping[str, Tensor], source: str) -> Recognition:
     return min((_held_against(network, weights, source) for network in known_networks()), key=_distance)
 
 
-def _build(name: str, settings: str, mlp: str) -> Network:
+def find_known(tensors: Mapping[str, Tensor]) -> tuple[str, StateDict]:
+    """The prefix under which tensors of known networks stand, and these in this package's keys.
+
+    They need not be of one of these networks; if none has a key of one of them, all are returned.
+    """
+    return find_prefix(tensors, known_keys())
+
+
+def known_keys() -> frozenset[str]:
+    """The state-dict keys of all known networks."""
+    return frozenset(key for network in known_networks() for key in network.state)
+
+
+def known_networks() -> tuple[KnownNetwork, ...]:
+    """Every network of the catalog, as it is there and with the other settings and MLPs."""
+    return _known_networks(tuple(PRESETS.values()))
+
+
+@cache
+def _known_networks(presets: tuple[Preset, ...]) -> tuple[KnownNetwork, ...]:
+    found: dict[tuple[object, ...], KnownNetwork] = {}
+    for kind in (None, *_KINDS):  # those of the catalog come first, as the first of equals is found
+        for preset in presets:
+            settings, mlp = kind or (preset.settings, preset.mlp)
+            which = (preset.network, preset.arch, preset.img_size, settings, mlp)
+            if which not in found:
+                found[which] = _build(preset, settings, mlp)
+    return tuple(found.values())
+
+
+def _build(preset: Preset, settings: str, mlp: str) -> KnownNetwork:
     with torch.device('meta'):  # no memory, no initialisation
-        model = timm.create_model(name, settings=settings, **(dict(mlp=mlp) if mlp else {}))
-    state = model.state_dict()
-    blocks = [key for key, module in model.named_modules() if isinstance(module, Block)]
-    for key, setting in zip(blocks, model.settings, strict=True):
-        ramp = f'{key}.mlp.pos_bias'
-        if ramp in state:  # without values there, but these follow from the settings
-            state[ramp] = torch.linspace(0, setting.pos_scale, state[ramp].numel())
-    return Network(name, settings, mlp, state)
+        model = preset.build(settings=settings, mlp=mlp)
+        head = {'head.weight': torch.empty(1000, model.num_features), 'head.bias': torch.empty(1000)}
+    own_mlp = '' if mlp == preset.mlp else mlp
+    return KnownNetwork(preset.name, settings, own_mlp, model.state_dict() | head, expected_ramps(model))
 
 
-def _held_against(network: Network, weights: Mapping[str, Tensor], source: str) -> Recognition:
+def _held_against(network: KnownNetwork, weights: Mapping[str, Tensor], source: str) -> Identification:
     own, details = dict(network.state), []
     for key, (dim, what) in _FREE.items():
         theirs, ours = weights.get(key), own.get(key)
@@ -104,18 +122,18 @@ def _held_against(network: Network, weights: Mapping[str, Tensor], source: str) 
     else:
         details.append('no head')
         own = {key: value for key, value in own.items() if not key.startswith(HEAD)}
-    report = compare(weights, own, source)
-    return Recognition(network, tuple(details), report, _fits(report))
+    report = compare(weights, own, network.ramps, source)
+    return Identification(network, tuple(details), report, _fits(report))
 
 
 def _fits(report: LoadReport) -> bool:
     parts = {key.split('.')[0] for key in report.matched}
     more = any(key.split('.')[0] in parts for key in report.unexpected)  # outside of them there may be a pyramid
-    return not (report.missing or report.wrong_shape or more)
+    return not (report.missing or report.differences or more)
 
 
-def _distance(recognition: Recognition) -> tuple[bool, int, int]:
-    report = recognition.report
+def _distance(identification: Identification) -> tuple[bool, int, int]:
+    report = identification.report
     # A tensor of another shape is half as strange as one that is not there at all.
-    strange = 2 * len(report.missing + report.unexpected) + len(report.wrong_shape)
-    return not recognition.fits, strange, len(recognition.details)
+    strange = 2 * len(report.missing + report.unexpected) + len(report.differences)
+    return not identification.fits, strange, len(identification.details)

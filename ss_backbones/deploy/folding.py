@@ -5,21 +5,19 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from ..layers import Attention, Block, HiddenMlp, Mlp
 from ..layers.folded_weights import MARK
-from ..layers import Block, ConvMlp, DfcMlp, Mlp, SelfAttention, SpatialReductionAttention
-from ..layers.folded import FoldedBlock, FoldedConvMlp, FoldedMlp
 
 
 def fold(model: nn.Module) -> nn.Module:
     """A copy for inference of whatever holds blocks of this package, with their constants worked into their weights.
 
-    In every block the ramp goes into the bias of the MLP's second linear (what it adds to the channels past that linear
-    stays a constant), and the scales and shifts of the norms go into the layers after them: linear layers and the
-    reducing convolution, which has no padding. The norms of stages and of patch embeddings stay, because what follows
-    them is padded, a head, or outside the network. It is computed in float64; outputs differ by rounding alone. The
-    dtype, the device and whatever else the model has stay as they are.
+    In every block the ramp goes into the bias of the MLP's second linear (what it adds to the channels that bypass that
+    linear stays a constant), and the scales and shifts of the norms go into the layers after them: linear layers and
+    the reducing convolution, which has no padding. The norms of stages and of patch embeddings stay, because what
+    follows them is padded, a head, or outside the network. It is computed in float64; outputs differ by rounding alone.
+    The dtype, the device and whatever else the model has stay as they are.
 
     The copy is for inference: its parameters need no gradient, and ``train()`` is refused. Its state dict lacks the
     folded norms and ramps and has a mark in every block, by which each loader, with ``strict=False`` as well, refuses
@@ -52,7 +50,7 @@ def fold(model: nn.Module) -> nn.Module:
 
 
 def _unfolded(model: nn.Module) -> list[Block]:
-    return [module for module in model.modules() if isinstance(module, Block) and not isinstance(module, FoldedBlock)]
+    return [module for module in model.modules() if isinstance(module, Block) and module.folded is None]
 
 
 def _norms(block: Block) -> list[tuple[nn.LayerNorm, list[nn.Linear | nn.Conv2d]]]:
@@ -61,20 +59,11 @@ def _norms(block: Block) -> list[tuple[nn.LayerNorm, list[nn.Linear | nn.Conv2d]
     Raises:
         ValueError: The attention or the MLP is none of this package's.
     """
-    attn, mlp = block.attn, block.mlp
-    for part, what, known in (
-        (attn, 'attention', SelfAttention | SpatialReductionAttention),
-        (mlp, 'MLP', Mlp | DfcMlp),
-    ):
+    for part, what, known in ((block.attn, 'attention', Attention), (block.mlp, 'MLP', HiddenMlp)):
         if not isinstance(part, known):
             raise ValueError(f'A block has {type(part).__name__} for its {what}, which cannot be folded.')
-    if isinstance(attn, SelfAttention):
-        return [(block.norm1, [attn.qkv]), (block.norm2, [mlp.fc1])]
-    # A scale and a shift commute with the pooling and with the repeated border before the reducing convolution.
-    found = [(block.norm1, [attn.q, attn.kv if attn.sr is None else attn.sr]), (block.norm2, [mlp.fc1])]
-    if attn.sr is not None and not attn.linear:  # in the linear variant a GELU follows
-        found.append((attn.norm, [attn.kv]))
-    return found
+    attn = block.attn
+    return [(block.norm1, attn.input_layers()), (block.norm2, [block.mlp.fc1]), *attn.inner_norms()]
 
 
 def _check_plain(block: Block) -> None:
@@ -98,12 +87,9 @@ def _check_plain(block: Block) -> None:
 def _fold_block(block: Block) -> None:
     for norm, behind in _norms(block):
         _fold_norm(norm, behind)
-    mlp = block.mlp
-    if isinstance(mlp, Mlp) and mlp.pos_bias is not None:
-        _fold_ramp(mlp, mlp.pos_bias)
-    block.register_buffer(MARK, torch.ones((), dtype=torch.bool, device=mlp.fc1.weight.device))
-    # The module stays and changes its class, so that whoever else keeps it, such as for freezing, has the folded one.
-    block.__class__ = FoldedBlock
+    if isinstance(block.mlp, Mlp):
+        block.mlp.fold_ramp()
+    setattr(block, MARK, torch.ones((), dtype=torch.bool, device=block.mlp.fc1.weight.device))
 
 
 def _fold_norm(norm: nn.LayerNorm, behind: Sequence[nn.Linear | nn.Conv2d]) -> None:
@@ -117,16 +103,6 @@ def _fold_norm(norm: nn.LayerNorm, behind: Sequence[nn.Linear | nn.Conv2d]) -> N
     for name, value in (('weight', torch.ones_like(norm.weight)), ('bias', torch.zeros_like(norm.bias))):
         delattr(norm, name)
         norm.register_buffer(name, value.detach(), persistent=False)
-
-
-def _fold_ramp(mlp: Mlp, ramp: Tensor) -> None:
-    """Put the ramp behind the second linear."""
-    inner = mlp.fc2.in_features
-    _replace(mlp.fc2, bias=_exact(mlp.fc2.bias) + _exact(mlp.fc2.weight) @ _exact(ramp[:inner]))
-    mlp.pos_bias = None
-    if inner < len(ramp):
-        mlp.register_buffer('past_bias', F.pad(ramp[inner:], (mlp.fc2.out_features, 0)))
-        mlp.__class__ = FoldedConvMlp if isinstance(mlp, ConvMlp) else FoldedMlp
 
 
 def _exact(tensor: Tensor) -> Tensor:

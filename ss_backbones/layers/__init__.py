@@ -1,21 +1,21 @@
-"""What the blocks are made of. Tokens travel as (B, H, W, C) or (B, N, C), channels last and contiguous."""
+"""What the blocks are made of, from numbers. Tokens travel as (B, H, W, C) or (B, N, C), channels last, contiguous."""
 
+from .attention import Attention, SelfAttention, SpatialReductionAttention
 from .block import Block, drop_path_rates
-from .dfc import DFC, ConvDfcMlp, DfcMlp
+from .dfc import DFC, DfcMlp
 from .grouped_linear import GroupedLinear
-from .mlp import ConvMlp, Mlp
+from .mlp import ACTIVATIONS, HiddenMlp, Mlp
 from .patch_embed import OverlapPatchEmbed
 from .pyramid import SimpleFeaturePyramid
-from .self_attention import SelfAttention
-from .spatial_reduction_attention import SpatialReductionAttention
 
 __all__ = [
+    'ACTIVATIONS',
     'DFC',
+    'Attention',
     'Block',
-    'ConvDfcMlp',
-    'ConvMlp',
     'DfcMlp',
     'GroupedLinear',
+    'HiddenMlp',
     'Mlp',
     'OverlapPatchEmbed',
     'SelfAttention',

@@ -4,7 +4,7 @@ import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from .folded_weights import refuse_other_folding
+from .folded_weights import MARK, refuse_other_folding
 
 
 def drop_path_rates(last: float, depth: int) -> list[float]:
@@ -21,6 +21,9 @@ class Block(nn.Module):
         mlp: MLP.
         drop_path: Probability to drop a branch.
 
+    Attributes:
+        folded: None, or, in a block that was folded for inference, a mark that goes into its state dict.
+
     Source: ViT (arXiv 2010.11929, section 3.1).
     """
 
@@ -31,9 +34,24 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = mlp
         self.drop_path = DropPath(drop_path)
+        self.register_buffer(MARK, None)
         self.register_load_state_dict_pre_hook(refuse_other_folding)
 
-    def forward(self, x: Tensor, *layout: object) -> Tensor:
-        """(..., C) to (..., C); ``layout`` is what the attention needs to know of the tokens' places."""
-        x = x + self.drop_path(self.attn(self.norm1(x), *layout))
+    def forward(self, x: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """(..., C) to (..., C); ``grid`` is the height and width in tokens, where the attention wants to know them."""
+        tokens = self.norm1(x)
+        x = x + self.drop_path(self.attn(tokens) if grid is None else self.attn(tokens, grid))
         return x + self.drop_path(self.mlp(self.norm2(x)))
+
+    def train(self, mode: bool = True) -> nn.Module:
+        """Switch between training and evaluation.
+
+        Raises:
+            RuntimeError: The block was folded for inference, and ``mode`` is True.
+        """
+        if mode and self.folded is not None:
+            raise RuntimeError(
+                'A folded model cannot be trained: its norms and ramps are part of other weights. Train the model that '
+                'it was folded from, and fold it again; this one stays usable after eval().'
+            )
+        return super().train(mode)

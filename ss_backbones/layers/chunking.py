@@ -1,32 +1,33 @@
-"""Work on a map slab by slab, so that what lies between stays in the processor's cache."""
+"""Work on a map some rows at a time, so that what lies between stays in the processor's cache."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from .hooks import is_traced, is_watched
+from .fast_paths import has_hooks, is_traced
 
-# Of what a function makes inside one slab; about the second-level cache of two cores.
-SLAB_BYTES = 2 * 1024**2
+# Of what a function makes inside one chunk; about the second-level cache of two cores.
+CHUNK_BYTES = 2 * 1024**2
 # With fewer rows at a time the halo would be most of the work.
 _FEWEST_ROWS = 8
 
 
-def slabs_pay(module: nn.Module, x: Tensor) -> bool:
-    """Whether a module had better work on a map in slabs: on a CPU, for inference, where nothing is kept.
+def chunks_pay(module: nn.Module, x: Tensor) -> bool:
+    """Whether a module had better work on a map in row chunks: on a CPU, for inference, where nothing is kept.
 
     Fresh memory is dear there, as the system hands it out page by page; a GPU keeps its own stock and wants few, large
-    kernels. Compilers, tracers and those who watch the layers inside by hooks are given the whole map.
+    kernels. Compilers, tracers, hooks and replaced forwards of the layers inside are given the whole map.
     """
     inference = not (module.training or torch.is_grad_enabled())
     if x.device.type != 'cpu' or not inference or is_traced():
         return False
-    return not is_watched(*list(module.modules())[1:])
+    inside = list(module.modules())[1:]
+    return not has_hooks(*inside) and not any('forward' in vars(layer) for layer in inside)
 
 
-def in_slabs(function: Callable[[Tensor, slice | None], Tensor], x: Tensor, *, halo: int, channels: int) -> Tensor:
-    """What ``function`` makes of a map, made in slabs of several images or of some rows of one.
+def in_row_chunks(function: Callable[[Tensor, slice | None], Tensor], x: Tensor, *, halo: int, channels: int) -> Tensor:
+    """What ``function`` makes of a map, made of several images or of some rows of one at a time.
 
     Args:
         function: Takes (b, h, W, C) and the rows that are asked for (None for all), returns (b, those rows, W, D). A
@@ -39,7 +40,7 @@ def in_slabs(function: Callable[[Tensor, slice | None], Tensor], x: Tensor, *, h
         (B, H, W, D).
     """
     batch, height, width, _ = x.shape
-    rows = max(_FEWEST_ROWS, SLAB_BYTES // max(1, width * channels * x.element_size()))
+    rows = max(_FEWEST_ROWS, CHUNK_BYTES // max(1, width * channels * x.element_size()))
     if rows >= batch * height:
         return function(x, None)
     images = max(1, rows // height)
@@ -48,8 +49,8 @@ def in_slabs(function: Callable[[Tensor, slice | None], Tensor], x: Tensor, *, h
         for first in range(0, height, rows):
             last = min(first + rows, height)
             above, below = min(halo, first), min(halo, height - last)
-            slab = x[image : image + images, first - above : last + below]
-            part = function(slab, slice(above, above + last - first))
+            chunk = x[image : image + images, first - above : last + below]
+            part = function(chunk, slice(above, above + last - first))
             if out is None:
                 out = part.new_empty((batch, height, *part.shape[2:]))
             out[image : image + images, first:last] = part

@@ -3,10 +3,9 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..settings import BlockSetting
-from .depthwise import DepthwiseMixin
+from .fast_paths import has_hooks, is_plain, is_symbolic
 from .grouped_linear import GroupedLinear, sums_of_products
-from .hooks import is_watched
+from .mlp import HiddenMlp, depthwise
 
 
 class DFC(nn.Module):
@@ -41,9 +40,9 @@ class DFC(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """(..., H) to (..., C)."""
         sums = self.gl1(hidden)
-        plain = type(self.gate) is nn.Linear and type(self.gl2) is GroupedLinear  # and not what somebody put there
+        plain = is_plain(self.gate, nn.Linear) and is_plain(self.gl2, GroupedLinear)
         dropping = self.training and self.drop.p
-        if dropping or not plain or is_watched(self.gate, self.drop, self.gl2):
+        if is_symbolic(hidden) or dropping or not plain or has_hooks(self.drop):
             return self.gl2(self.drop(self.gate(sums) * hidden))
         # The weights of gl2 go into the gates' linear layer, which is smaller than what it makes; then the product of
         # gates and hidden features need not be kept, nor be there at all.
@@ -54,58 +53,32 @@ class DFC(nn.Module):
         return out.to(hidden.dtype).reshape(*hidden.shape[:-1], out.shape[1])
 
 
-class DfcMlp(nn.Module):
-    """A linear layer and :class:`DFC`: what stands in a block in place of its MLP, to be probed.
+class DfcMlp(HiddenMlp):
+    """A linear layer, perhaps a depthwise convolution, and :class:`DFC`: an MLP to be probed.
 
     Args:
         dim: Channels C in and out, an even number.
-        setting: The block's numbers. Of the MLP's, mlp_ratio is used, which must be whole; DFC has no activation, ramp
-            or bypass.
+        hidden: Hidden channels, a multiple of ``dim``.
+        conv: Put a depthwise 3 x 3 convolution before the gates; tokens then are maps (B, H, W, C).
+        relu_before_conv: Put a ReLU before that.
         drop: Dropout probability of the gated channels and of what comes out.
 
     Raises:
-        ValueError: ``dim`` is odd, or the setting is not possible with DFC.
+        ValueError: ``dim`` is odd, or ``hidden`` is no multiple of it.
 
     Source: the SS paper (Pattern Recognition 162, 2025, 111422).
     """
 
-    def __init__(self, dim: int, setting: BlockSetting, drop: float = 0.0) -> None:
+    def __init__(
+        self, dim: int, hidden: int, *, conv: bool = False, relu_before_conv: bool = False, drop: float = 0.0
+    ) -> None:
         super().__init__()
-        check_dfc_setting(setting)
-        hidden = int(dim * setting.mlp_ratio)
         self.fc1 = nn.Linear(dim, hidden)
         self.dfc = DFC(dim, hidden, drop)
         self.drop = nn.Dropout(drop)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., C) to (..., C)."""
-        return self.finish(self.fc1(x))
+        self.dwconv = depthwise(hidden) if conv else None
+        self.relu_before_conv = relu_before_conv
 
     def finish(self, hidden: Tensor) -> Tensor:
         """What follows the hidden features: (..., H) to (..., C)."""
         return self.drop(self.dfc(hidden))
-
-
-class ConvDfcMlp(DepthwiseMixin, DfcMlp):
-    """A :class:`DfcMlp` with PVTv2's depthwise convolution where it was, before the gates."""
-
-
-def check_dfc_setting(setting: BlockSetting) -> None:
-    """Whether a block with this setting can have a DFC MLP.
-
-    Raises:
-        ValueError: It has a broken mlp_ratio, or an activation, ramp or bypass, which DFC replaces.
-    """
-    plain = BlockSetting(mlp_ratio=round(setting.mlp_ratio) or 1)
-    wrong = [
-        name
-        for name in ('mlp_ratio', 'act', 'pos_scale', 'mlp_split')
-        if getattr(setting, name) != getattr(plain, name)
-    ]
-    if wrong:
-        given = ', '.join(f'{name}={getattr(setting, name)!r}' for name in wrong)
-        raise ValueError(
-            f"mlp='dfc' does not go with {given}: a DFC MLP has no activation, ramp or bypass, and needs a "
-            "whole-numbered mlp_ratio. Take settings='uniform', or a list with such a mlp_ratio, attn_ratio and "
-            'attn_split alone.'
-        )

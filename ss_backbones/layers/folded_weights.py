@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
-from ..checkpoints.files import CheckpointError
+from ..errors import CheckpointError
 
 MARK = 'folded'  # the name of a buffer that every folded block has, in its state dict as well
 

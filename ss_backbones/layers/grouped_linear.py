@@ -2,9 +2,9 @@
 
 import torch
 from timm.layers import trunc_normal_
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from .hooks import is_traced
+from .fast_paths import is_traced
 
 
 class GroupedLinear(nn.Module):
@@ -36,18 +36,17 @@ class GroupedLinear(nn.Module):
                 'multiple of the second.'
             )
         self.weight = nn.Parameter(torch.empty(channels // group_size, group_size))
+        self.bias = nn.Parameter(torch.empty(channels // group_size))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Initialise anew."""
         trunc_normal_(self.weight, std=0.01)
-        self.bias = nn.Parameter(torch.zeros(channels // group_size))
+        nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) to (..., D / G)."""
-        if x.shape[-1] != self.weight.numel():
-            raise ValueError(
-                f'Expected {self.weight.numel()} channels in the last dimension, but got {tuple(x.shape)}.'
-            )
-        tokens = x.reshape(-1, x.shape[-1])
-        out = weighted_sums(tokens, self.weight) + self.bias
-        return out.to(x.dtype).reshape(*x.shape[:-1], out.shape[1])  # under autocast the weights are float32
+        return grouped_linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         """For print."""
@@ -55,28 +54,34 @@ class GroupedLinear(nn.Module):
         return f'channels={groups * size}, group_size={size}'
 
 
-def weighted_sums(x: Tensor, weight: Tensor) -> Tensor:
-    """The sum over each group of x times its weight, without a tensor of x's size in between.
+@fx.wrap  # what it decides by sizes, torch.fx cannot follow
+def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """What :class:`GroupedLinear` computes: (..., D), (D / G, G), (D / G,) to (..., D / G).
 
-    Args:
-        x: (N, D).
-        weight: (D / G, G).
-
-    Returns:
-        (N, D / G).
+    Raises:
+        ValueError: ``x`` has other channels than the weight.
     """
-    if is_traced():
-        return (x * weight.flatten()).unflatten(1, weight.shape).sum(2)  # compilers fuse that
-    if x.is_meta:
-        return torch.einsum('njg,jg->nj', x.unflatten(1, weight.shape), weight)  # counters of multiply-adds see this
-    return _WeightedSums.apply(x, weight)
+    if x.shape[-1] != weight.numel():
+        raise ValueError(f'Expected {weight.numel()} channels in the last dimension, but got {tuple(x.shape)}.')
+    out = _weighted_sums(x.reshape(-1, x.shape[-1]), weight) + bias
+    return out.to(x.dtype).reshape(*x.shape[:-1], out.shape[1])  # under autocast the weights are float32
 
 
+@fx.wrap
 def sums_of_products(x: Tensor, y: Tensor, group_size: int) -> Tensor:
     """The sum over each group of x times y, without a tensor of their size in between: (N, D), (N, D) to (N, D / G)."""
     if is_traced():
         return (x * y).unflatten(1, (-1, group_size)).sum(2)
     return _SumsOfProducts.apply(x, y, group_size)
+
+
+def _weighted_sums(x: Tensor, weight: Tensor) -> Tensor:
+    """The sum over each group of x times its weight, without a tensor of x's size in between: (N, D) to (N, D / G)."""
+    if is_traced():
+        return (x * weight.flatten()).unflatten(1, weight.shape).sum(2)  # compilers fuse that
+    if x.is_meta:
+        return torch.einsum('njg,jg->nj', x.unflatten(1, weight.shape), weight)  # counters of multiply-adds see this
+    return _WeightedSums.apply(x, weight)
 
 
 class _WeightedSums(torch.autograd.Function):

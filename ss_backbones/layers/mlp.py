@@ -1,80 +1,174 @@
-"""The MLP of an SS block: own width, activation, ramp and bypass."""
-
-from collections.abc import Callable
+"""The MLP of a block: own width, activation, ramp and bypass, and in PVTv2 a depthwise convolution."""
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from ..settings import BlockSetting
-from .depthwise import DepthwiseMixin
-from .second_linear import ProjectGelu, project
-from .hooks import is_traced, is_watched
+from .chunking import chunks_pay, in_row_chunks
+from .fast_paths import is_plain, is_symbolic, is_traced
+from .projection import ProjectGelu, project
 
-Projection = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
-_ACTIVATIONS: dict[str, type[nn.Module]] = {'GELU': nn.GELU, 'ReLU': nn.ReLU}
+ACTIVATIONS: dict[str, type[nn.Module]] = {'GELU': nn.GELU, 'ReLU': nn.ReLU}
 
 
-class Mlp(nn.Module):
-    """Linear, activation, fixed ramp, linear; the last hidden channels may go past the second linear.
+def depthwise(channels: int) -> nn.Conv2d:
+    """A 3 x 3 convolution of each channel by itself that keeps the map's size."""
+    return nn.Conv2d(channels, channels, kernel_size=3, padding=1, groups=channels)
+
+
+class HiddenMlp(nn.Module):
+    """What MLPs share: a linear layer into the hidden channels and, in some, a depthwise convolution of them.
+
+    A subclass makes ``fc1`` and ``dwconv`` (None for no convolution), and says in :meth:`finish` what follows.
+
+    Attributes:
+        relu_before_conv: Put a ReLU before the convolution (PVTv2's linear variant).
+
+    Source: ViT (arXiv 2010.11929); the convolution PVTv2 (arXiv 2106.13797).
+    """
+
+    fc1: nn.Linear
+    dwconv: nn.Conv2d | None
+    relu_before_conv: bool = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) to (..., C); with a convolution (B, H, W, C) to (B, H, W, C)."""
+        if self.dwconv is None:
+            return self.finish(self.fc1(x))
+        if not is_symbolic(x) and chunks_pay(self, x):
+            return in_row_chunks(self._convolve, x, halo=1, channels=self.fc1.out_features)
+        return self._convolve(x)
+
+    def _convolve(self, x: Tensor, rows: slice | None = None) -> Tensor:
+        """(B, H, W, C) to (B, H, W, C); ``rows`` keeps those alone in what comes out."""
+        hidden = self.fc1(x)
+        if self.relu_before_conv:
+            hidden = F.relu(hidden)
+        # Both permutes are views: channels-last tokens are a channels-last image.
+        hidden = self.dwconv(hidden.permute(0, 3, 1, 2))
+        if rows is not None:
+            hidden = hidden[:, :, rows]
+        return self.finish(hidden.permute(0, 2, 3, 1))
+
+    def finish(self, hidden: Tensor) -> Tensor:
+        """What follows the hidden features: (..., hidden) to (..., C)."""
+        raise NotImplementedError
+
+
+class Mlp(HiddenMlp):
+    """Linear, activation, fixed ramp, linear; the last hidden channels may bypass the second linear.
 
     Args:
         dim: Channels C in and out.
-        setting: The block's numbers; mlp_ratio, mlp_split, act and pos_scale are used.
+        hidden: Hidden channels.
+        act: 'GELU' or 'ReLU'.
+        bypass: How many hidden channels, the last ones, bypass the second linear and are the last channels that leave.
+        ramp: End of the fixed ramp ``linspace(0, ramp, hidden)`` that is added after the activation; 0 for none.
+        conv: Put a depthwise 3 x 3 convolution before the activation; tokens then are maps (B, H, W, C).
+        relu_before_conv: Put a ReLU before that.
         drop: Dropout probability after the activation and after the second linear.
 
+    Attributes:
+        pos_bias: The ramp, or None.
+        past_bias: (C,), what a folded model adds to the channels that leave through the bypass, or None.
+
     Raises:
-        ValueError: The setting leaves the second linear no channel.
+        ValueError: The bypass leaves the second linear no channel.
 
     Source: the SS paper; see :class:`~ss_backbones.settings.BlockSetting`.
     """
 
-    def __init__(self, dim: int, setting: BlockSetting, drop: float = 0.0) -> None:
+    def __init__(
+        self,
+        dim: int,
+        hidden: int,
+        *,
+        act: str = 'GELU',
+        bypass: int = 0,
+        ramp: float = 0.0,
+        conv: bool = False,
+        relu_before_conv: bool = False,
+        drop: float = 0.0,
+    ) -> None:
         super().__init__()
-        hidden = int(dim * setting.mlp_ratio)
-        past = int(dim * setting.mlp_split)
-        if hidden <= past:
+        if hidden <= bypass:
             raise ValueError(
-                f'mlp_ratio={setting.mlp_ratio} makes {hidden} hidden channels out of {dim}, of which {past} go past '
-                'the second linear: nothing is left for it. Take a larger mlp_ratio.'
+                f'mlp_ratio makes {hidden} hidden channels out of {dim}, of which {bypass} bypass the second linear: '
+                'nothing is left for it. Take a larger mlp_ratio.'
             )
         self.fc1 = nn.Linear(dim, hidden)
-        self.act = _ACTIVATIONS[setting.act]()
-        self.fc2 = nn.Linear(hidden - past, dim - past)
+        self.act = ACTIVATIONS[act]()
+        self.fc2 = nn.Linear(hidden - bypass, dim - bypass)
         self.drop = nn.Dropout(drop)
-        if setting.pos_scale > 0:
-            # float32 first, as in the official models, whatever the default dtype is.
-            ramp = torch.linspace(0, setting.pos_scale, hidden, dtype=torch.float32)
-            self.register_buffer('pos_bias', ramp.to(torch.get_default_dtype()))
-        else:
-            self.pos_bias = None
+        self.ramp = ramp
+        self.register_buffer('pos_bias', self.expected_ramp())
+        self.register_buffer('past_bias', None)
+        self.dwconv = depthwise(hidden) if conv else None
+        self.relu_before_conv = relu_before_conv
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., C) to (..., C)."""
-        return self.finish(self.fc1(x))
+    def expected_ramp(self) -> Tensor | None:
+        """(hidden,), the ramp that follows from the numbers, whatever stands in the buffer; None without one."""
+        if self.ramp <= 0:
+            return None
+        # float32 first, as in the official models, whatever the default dtype is.
+        ramp = torch.linspace(0, self.ramp, self.fc1.out_features, dtype=torch.float32)
+        return ramp.to(torch.get_default_dtype())
+
+    @torch.no_grad()
+    def reset_buffers(self) -> None:
+        """Write the ramp anew, which is no parameter and which nothing else initialises."""
+        if self.pos_bias is not None:
+            with self.pos_bias.device:
+                self.pos_bias.copy_(self.expected_ramp())
 
     def finish(self, hidden: Tensor) -> Tensor:
-        """What follows the hidden features: activation, ramp and second linear, (..., hidden) to (..., C)."""
-        plain_gelu = isinstance(self.act, nn.GELU) and self.act.approximate == 'none' and not is_watched(self.act)
+        """Activation, ramp and second linear: (..., hidden) to (..., C)."""
+        dropping = self.training and self.drop.p > 0
+        # Dropout acts on the ramp as well, so there it has to be added to every token.
+        if is_symbolic(hidden) or not is_plain(self.fc2, nn.Linear) or (dropping and self.pos_bias is not None):
+            return self._finish_by_layers(hidden)
         # compilers decide for themselves what to keep
-        if plain_gelu and self.training and hidden.requires_grad and not self.drop.p and not is_traced():
-            return self.contract(hidden, ProjectGelu.apply)
-        return self.contract(self.act(hidden))
-
-    def contract(self, hidden: Tensor, projection: Projection = project) -> Tensor:
-        """Add the ramp and come back to C channels: (..., hidden) to (..., C)."""
-        ramp, weight, bias = self.pos_bias, self.fc2.weight, self.fc2.bias
-        if ramp is not None and self.training and self.drop.p > 0:
-            # Dropout acts on the ramp as well, so here it has to be added to every token.
-            hidden, ramp = hidden + ramp, None
-        hidden = self.drop(hidden)
-        past_shift = None
-        if ramp is not None:
+        keep_less = self.training and hidden.requires_grad and not dropping and not is_traced()
+        if keep_less and self._has_plain_gelu():
+            projection = ProjectGelu.apply
+        else:
+            projection, hidden = project, self.drop(self.act(hidden))
+        bias, shift = self.fc2.bias, None
+        if self.pos_bias is not None:
             # fc2(h + r) = W h + (b + W r): the constant ramp needs no pass over the hidden tensor.
-            bias = bias + torch.mv(weight, ramp[: self.fc2.in_features])
-            past_shift = ramp[self.fc2.in_features :]
-        out = projection(hidden.reshape(-1, hidden.shape[-1]), weight, bias, past_shift)
+            inner = self.fc2.in_features
+            bias, shift = bias + torch.mv(self.fc2.weight, self.pos_bias[:inner]), self.pos_bias[inner:]
+        elif self.past_bias is not None:
+            shift = self.past_bias[self.fc2.out_features :]
+        out = projection(hidden.reshape(-1, hidden.shape[-1]), self.fc2.weight, bias, shift)
         return self.drop(out.reshape(*hidden.shape[:-1], out.shape[1]))
 
+    def _has_plain_gelu(self) -> bool:
+        """Whether GELU and the dropout around it, which drops nothing, may be computed elsewhere."""
+        return is_plain(self.act, nn.GELU) and self.act.approximate == 'none' and is_plain(self.drop, nn.Dropout)
 
-class ConvMlp(DepthwiseMixin, Mlp):
-    """An :class:`Mlp` with a depthwise 3 x 3 convolution before the activation, as in PVTv2."""
+    def _finish_by_layers(self, hidden: Tensor) -> Tensor:
+        """The same by calling every layer: what stands in the second linear's place need not be linear at all."""
+        hidden = self.act(hidden)
+        if self.pos_bias is not None:
+            hidden = hidden + self.pos_bias.to(hidden.dtype)
+        hidden = self.drop(hidden)
+        inner, width = self.fc2.in_features, self.fc1.out_features
+        if inner == width:
+            return self.drop(self.fc2(hidden))
+        bypass = hidden[..., inner:]
+        if self.past_bias is not None:
+            bypass = bypass + self.past_bias[self.fc2.out_features :].to(bypass.dtype)
+        return self.drop(torch.cat((self.fc2(hidden[..., :inner]), bypass), dim=-1))
+
+    def fold_ramp(self) -> None:
+        """Put the ramp into the second linear's bias, for inference; for the bypass it stays a constant."""
+        if self.pos_bias is None:
+            return
+        inner = self.fc2.in_features
+        exact = self.pos_bias.double().cpu() if not self.pos_bias.is_meta else self.pos_bias.double()
+        weight, bias = (t.detach().to(exact) for t in (self.fc2.weight, self.fc2.bias))
+        self.fc2.bias = nn.Parameter((bias + weight @ exact[:inner]).to(self.fc2.bias), requires_grad=False)
+        if inner < len(exact):
+            self.past_bias = F.pad(self.pos_bias[inner:], (self.fc2.out_features, 0))
+        self.pos_bias = None

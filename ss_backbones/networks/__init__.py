@@ -1,7 +1,21 @@
-"""The networks: torch and timm alone, one file an architecture."""
+"""The networks: torch and timm alone, one file a family."""
 
+from .base import Network, network_in
+from .catalog import PRESETS, Preset
+from .columnar import ColumnarNetwork
 from .pvt_v2 import PVTv2, PVTv2Arch
+from .staged import StagedNetwork
 from .vit import ViT, ViTArch
-from .vit_pyramid import PyramidViT
 
-__all__ = ['PVTv2', 'PVTv2Arch', 'PyramidViT', 'ViT', 'ViTArch']
+__all__ = [
+    'PRESETS',
+    'ColumnarNetwork',
+    'Network',
+    'PVTv2',
+    'PVTv2Arch',
+    'Preset',
+    'StagedNetwork',
+    'ViT',
+    'ViTArch',
+    'network_in',
+]

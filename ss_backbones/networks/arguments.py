@@ -1,8 +1,94 @@
-"""Checks of arguments that all networks share."""
+"""From what a user writes for a network to the checked objects; the checks that all networks share."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import MISSING, fields
+from difflib import get_close_matches
+from typing import Protocol, TypedDict, TypeVar
 
 from torch import Tensor
+
+from ..settings import BlockSetting, as_settings, specific_setting
+
+
+class Arch(Protocol):
+    """The shape of a network: a frozen dataclass that checks itself."""
+
+    def plain_mlp_ratios(self) -> list[float]:
+        """The MLP ratio of every block of the plain network, over all stages."""
+
+
+class SharedArguments(TypedDict, total=False):
+    """What every network takes beside its arch and settings; :class:`~ss_backbones.networks.base.Network` tells more."""
+
+    in_channels: int
+    mlp: str
+    drop_rate: float
+    attn_drop_rate: float
+    drop_path_rate: float
+    with_cp: bool
+
+
+class StagedArguments(SharedArguments, total=False):
+    """What every staged network takes beside its arch and settings."""
+
+    out_indices: int | Sequence[int]
+
+
+class ColumnarArguments(SharedArguments, total=False):
+    """What every columnar network takes beside its arch and settings."""
+
+    pyramid: bool | None
+    out_indices: int | Sequence[int] | None
+
+
+ArchType = TypeVar('ArchType', bound=Arch)
+Settings = str | Sequence[BlockSetting | Mapping[str, float | str]]
+
+
+def resolve_arch(arch: str | Mapping[str, object], known: Mapping[str, ArchType]) -> ArchType:
+    """A name of ``known`` or a dict of the fields of its entries' dataclass, checked.
+
+    Raises:
+        ValueError: The name is unknown, or the dict lacks or has other keys.
+        TypeError: It is neither.
+    """
+    if isinstance(arch, str):
+        if arch not in known:
+            raise ValueError(f'arch={arch!r} is unknown. Known are {", ".join(known)}; or give a dict.')
+        return known[arch]
+    if not isinstance(arch, Mapping):
+        raise TypeError(f'arch must be one of {", ".join(known)} or a dict, not {type(arch).__name__}.')
+    kind = type(next(iter(known.values())))
+    possible = [field.name for field in fields(kind)]
+    needed = {field.name for field in fields(kind) if field.default is MISSING}
+    unknown, missing = set(arch) - set(possible), needed - set(arch)
+    if unknown or missing:
+        raise ValueError(
+            f'arch has unknown keys {sorted(unknown)} and lacks {sorted(missing)}; possible are {possible}.'
+        )
+    return kind(**arch)
+
+
+def resolve_settings(settings: Settings, mlp_ratios: Sequence[float], attn_split: float) -> list[BlockSetting]:
+    """One BlockSetting for every block.
+
+    Args:
+        settings: 'specific', 'uniform', or a list.
+        mlp_ratios: The MLP ratio of every block of the plain network.
+        attn_split: Share of the tokens that bypass the projection in the last blocks of the specific setting.
+
+    Raises:
+        ValueError: The name is unknown, or the list has another length than there are blocks.
+        TypeError: ``settings`` is neither a name nor a list of settings.
+    """
+    if settings == 'specific':
+        return specific_setting(len(mlp_ratios), attn_split)
+    if settings == 'uniform':
+        return [BlockSetting(mlp_ratio=float(ratio)) for ratio in mlp_ratios]
+    if isinstance(settings, str):
+        raise ValueError(f"settings={settings!r} is unknown. Take 'specific', 'uniform' or a list of BlockSetting.")
+    return as_settings(settings, len(mlp_ratios))
 
 
 def take_indices(indices: int | Sequence[int], count: int, what: str, name: str = 'out_indices') -> tuple[int, ...]:
@@ -58,23 +144,8 @@ def check_flag(name: str, value: bool) -> None:
         raise ValueError(f'{name}={value!r} must be True or False.')
 
 
-def check_shared(
-    in_channels: int, drop_rate: float, attn_drop_rate: float, drop_path_rate: float, with_cp: bool
-) -> None:
-    """The arguments that every network has.
-
-    Raises:
-        ValueError: One of them is out of its range.
-    """
-    check_count('in_channels', in_channels)
-    check_rate('drop_rate', drop_rate)
-    check_rate('attn_drop_rate', attn_drop_rate)
-    check_rate('drop_path_rate', drop_path_rate)
-    check_flag('with_cp', with_cp)
-
-
-def check_image(x: Tensor, channels: int) -> None:
-    """A batch of images.
+def check_image(x: Tensor, channels: int) -> Tensor:
+    """The batch of images as it is.
 
     Raises:
         ValueError: It is not (B, channels, H, W) with H and W of at least 1.
@@ -84,3 +155,17 @@ def check_image(x: Tensor, channels: int) -> None:
             f'Expected images of shape (B, {channels}, H, W) with H, W >= 1, but got {tuple(x.shape)}. '
             'Images with another number of channels need in_channels=...'
         )
+    return x
+
+
+def explain_unknown(cls: type, unknown: Collection[str]) -> str:
+    """What to say of arguments that a class does not have: the nearest, all that there are, and where they come from."""
+    possible = list(inspect.signature(cls).parameters)
+    words = []
+    for name in unknown:
+        near = get_close_matches(name, possible, 1)
+        words.append(f'{name}{f" (perhaps {near[0]})" * bool(near)}')
+    return (
+        f'{cls.__name__} has no argument {", ".join(words)}. There are {", ".join(possible)}. Arguments that were left '
+        "over from a base config's backbone, such as depth or pretrained, go with _delete_=True in backbone=dict(...)."
+    )

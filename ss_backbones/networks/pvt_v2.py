@@ -1,16 +1,25 @@
 """PVTv2 with a setting for every block: SS-PVTv2, and plain PVTv2 when the settings are uniform."""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 from timm.layers import trunc_normal_
-from torch import Tensor, nn
+from torch import nn
 
-from ..layers import Block, ConvDfcMlp, ConvMlp, OverlapPatchEmbed, SpatialReductionAttention, drop_path_rates
-from .arch import Settings, resolve_arch, resolve_mlp, resolve_settings
-from .arguments import check_flag, check_image, check_shared, take_indices
-from .recompute import run_block
+from ..layers import Block, OverlapPatchEmbed, SpatialReductionAttention
+from .arguments import Settings, check_flag
+from .base import StateDict, head_width
+from .staged import Stage, StagedNetwork
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .arguments import StagedArguments
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,10 @@ class PVTv2Arch:
             if dim % heads:
                 raise ValueError(f'arch: a width of {dim} cannot be shared by {heads} heads; make it a multiple.')
 
+    def plain_mlp_ratios(self) -> list[float]:
+        """See :class:`~ss_backbones.networks.arguments.Arch`."""
+        return [ratio for depth, ratio in zip(self.depths, self.mlp_ratios, strict=True) for _ in range(depth)]
+
 
 _WIDE = (64, 128, 320, 512)
 ARCHS: dict[str, PVTv2Arch] = {
@@ -66,167 +79,123 @@ ARCHS: dict[str, PVTv2Arch] = {
     'b4': PVTv2Arch(_WIDE, (3, 8, 27, 3)),
     'b5': PVTv2Arch(_WIDE, (3, 6, 40, 3), mlp_ratios=(4, 4, 4, 4)),
 }
-_MLPS: dict[str, type[nn.Module]] = {'standard': ConvMlp, 'dfc': ConvDfcMlp}
 
 
-class Stage(nn.Module):
-    """Downsampling (but in the first stage), blocks and a norm at one resolution."""
-
-    def __init__(self, downsample: OverlapPatchEmbed | None, blocks: Sequence[Block], dim: int, with_cp: bool) -> None:
-        super().__init__()
-        self.downsample = downsample
-        self.blocks = nn.ModuleList(blocks)
-        self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.with_cp = with_cp
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to (B, H', W', C')."""
-        if self.downsample is not None:
-            x = self.downsample(x.permute(0, 3, 1, 2))
-        for block in self.blocks:
-            x = run_block(block, self.with_cp, x)
-        return self.norm(x)
+def from_whai362(weights: StateDict) -> StateDict:
+    """The keys of whai362/PVT: ``patch_embed2``, ``block2``, ``norm2`` and a module around each depthwise convolution."""
+    return {
+        _WHAI_STAGE.sub(_whai_start, key).replace('.mlp.dwconv.dwconv.', '.mlp.dwconv.'): value
+        for key, value in weights.items()
+    }
 
 
-class PVTv2(nn.Module):
-    """The network without a head: an image in, a pyramid of maps out.
+_WHAI_STAGE = re.compile(r'^(patch_embed|block|norm)([1-9])\.')
+
+
+def _whai_start(match: re.Match[str]) -> str:
+    stage = int(match[2]) - 1
+    if match[1] == 'patch_embed':
+        return f'stages.{stage}.downsample.' if stage else 'patch_embed.'
+    return f'stages.{stage}.' + ('blocks.' if match[1] == 'block' else 'norm.')
+
+
+def from_openmmlab(weights: StateDict) -> StateDict:
+    """The keys of mmdet's PVTv2: ``layers.s.0`` is the embedding, ``.1`` the blocks, ``.2`` the norm; q, k, v stacked."""
+    ours: StateDict = {}
+    for key, value in weights.items():
+        match = _MM_LAYER.match(key)
+        if match is None:
+            ours[key] = value
+            continue
+        stage, part, rest = int(match[1]), match[2], match[3]
+        if part == '0':
+            start = f'stages.{stage}.downsample.' if stage else 'patch_embed.'
+            ours[start + rest.replace('projection.', 'proj.')] = value
+            continue
+        if part == '2':
+            ours[f'stages.{stage}.norm.{rest}'] = value
+            continue
+        name = f'stages.{stage}.blocks.{rest}'
+        for theirs, own in _MM_BLOCK.items():
+            name = name.replace(theirs, own)
+        if '.attn.attn.in_proj_' in name:
+            dim = value.shape[0] // 3
+            ours[name.replace('attn.attn.in_proj_', 'attn.q.')] = value[:dim]
+            ours[name.replace('attn.attn.in_proj_', 'attn.kv.')] = value[dim:]
+            continue
+        # a 1 x 1 convolution is a linear layer
+        ours[name] = value.flatten(1) if value.ndim == 4 and '.mlp.fc' in name else value
+    return ours
+
+
+_MM_LAYER = re.compile(r'^layers\.(\d+)\.([012])\.(.+)$')
+_MM_BLOCK = {
+    'ffn.layers.0.': 'mlp.fc1.',
+    'ffn.layers.1.': 'mlp.dwconv.',
+    'ffn.layers.4.': 'mlp.fc2.',
+    '.attn.attn.out_proj.': '.attn.proj.',
+}
+
+
+class PVTv2(StagedNetwork):
+    """A pyramid of maps at strides 4, 8, 16 and 32, by attention with spatially reduced keys and values.
 
     Args:
         arch: 'b0', 'b1', 'b2', 'b2_li', 'b3', 'b4', 'b5', or a dict with the fields of :class:`PVTv2Arch`.
-        settings: 'specific' (SS-PVTv2), 'uniform' (plain PVTv2), or a list with one BlockSetting or dict for every
-            block of the arch, counted over all stages.
-        in_channels: Channels of the image.
-        out_indices: Stages whose maps are returned, rising; negative ones count from the end. Later stages than the
-            last of them are not built.
-        mlp: 'standard', or 'dfc' for :class:`~ss_backbones.layers.ConvDfcMlp` in every block, with settings other than
-            'specific'.
-        drop_rate: Dropout probability in the MLPs and after the attention's projection.
-        attn_drop_rate: Dropout probability of the attention weights.
-        drop_path_rate: Probability to drop a branch in the last block; it rises linearly over all blocks from 0.
-        with_cp: Recompute the blocks in the backward pass in place of keeping what they made (less memory).
-
-    Attributes:
-        channels: Channels of the returned maps.
-        strides: Steps of the returned maps, in pixels of the image.
-        not_built: Starts of the state-dict keys that belong to the arch and that out_indices leaves out.
-
-    Raises:
-        ValueError: An argument is out of its range; the text names it and what is possible.
-        TypeError: ``arch`` or ``settings`` is of another type.
+        settings: See :class:`~ss_backbones.networks.Network`; so are the arguments that are not named here.
 
     Source: PVTv2 (arXiv 2106.13797); SS ViT (Pattern Recognition 162, 2025, 111422). State-dict keys are those of the
     official SS checkpoints.
     """
 
+    archs = ARCHS
+    short_name = ''
+    key_maps = (from_whai362, from_openmmlab)
+    attn_split = 0.0
+
     def __init__(
         self,
         arch: str | Mapping[str, object] = 'b0',
         settings: Settings = 'specific',
-        *,
-        in_channels: int = 3,
-        out_indices: int | Sequence[int] = (0, 1, 2, 3),
-        mlp: str = 'standard',
-        drop_rate: float = 0.0,
-        attn_drop_rate: float = 0.0,
-        drop_path_rate: float = 0.0,
-        with_cp: bool = False,
+        **shared: Unpack[StagedArguments],
     ) -> None:
-        super().__init__()
-        self.arch = resolve_arch(arch, ARCHS)
-        ratios = [ratio for n, ratio in zip(self.arch.depths, self.arch.mlp_ratios, strict=True) for _ in range(n)]
-        self.settings = resolve_settings(settings, ratios, attn_split=0.0)
-        self.out_indices = take_indices(out_indices, len(self.arch.depths), 'stages')
-        check_shared(in_channels, drop_rate, attn_drop_rate, drop_path_rate, with_cp)
-        mlp_type = resolve_mlp(mlp, settings, _MLPS)
-        self.in_channels = in_channels
-        self.channels = [self.arch.embed_dims[i] for i in self.out_indices]
-        self.strides = [4 * 2**i for i in self.out_indices]
-
-        arch, depth = self.arch, sum(self.arch.depths)
-        built = self.out_indices[-1] + 1
-        self.not_built = tuple(f'stages.{i}.' for i in range(built, len(arch.depths)))
-        drop_paths = drop_path_rates(drop_path_rate, depth)
-        self.patch_embed = OverlapPatchEmbed(in_channels, arch.embed_dims[0], kernel_size=7, stride=4)
+        super().__init__(arch, settings, **shared)
+        arch, dims = self.arch, self.arch.embed_dims
+        self.patch_embed = OverlapPatchEmbed(self.in_channels, dims[0], kernel_size=7, stride=4)
         stages = []
-        for i in range(built):
-            dim, first = arch.embed_dims[i], sum(arch.depths[:i])
-            downsample = OverlapPatchEmbed(arch.embed_dims[i - 1], dim, kernel_size=3, stride=2) if i else None
-            blocks = [
-                Block(
+        for i in range(self.out_indices[-1] + 1):
+            dim, first = dims[i], sum(arch.depths[:i])
+            downsample = OverlapPatchEmbed(dims[i - 1], dim, kernel_size=3, stride=2) if i else None
+            blocks = []
+            for j in range(first, first + arch.depths[i]):
+                setting = self.settings[j]
+                attn = SpatialReductionAttention(
                     dim,
-                    SpatialReductionAttention(
-                        dim,
-                        arch.num_heads[i],
-                        self.settings[j],
-                        sr_ratio=arch.sr_ratios[i],
-                        linear=arch.linear,
-                        attn_drop=attn_drop_rate,
-                        proj_drop=drop_rate,
-                    ),
-                    mlp_type(dim, self.settings[j], drop_rate, relu_before_conv=arch.linear),
-                    drop_paths[j],
+                    arch.num_heads[i],
+                    head_width(dim, arch.num_heads[i], setting.attn_ratio),
+                    sr_ratio=arch.sr_ratios[i],
+                    linear=arch.linear,
+                    token_bypass=setting.attn_split,
+                    attn_drop=self.attn_drop,
+                    proj_drop=self.proj_drop,
                 )
-                for j in range(first, first + arch.depths[i])
-            ]
-            stages.append(Stage(downsample, blocks, dim, with_cp))
+                mlp = self.make_mlp(dim, setting, conv=True, relu_before_conv=arch.linear)
+                blocks.append(Block(dim, attn, mlp, self.drop_paths[j]))
+            stages.append(Stage(downsample, blocks, dim, self.with_cp))
         self.stages = nn.ModuleList(stages)
-        self.apply(_initialise)
+        self.init_own()
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(B, in_channels, H, W) to one (B, C, h, w) map for each of out_indices; h = ceil(H / stride).
+    def init_layer(self, layer: nn.Module) -> None:
+        """The initialisation of PVT: small normal linears, convolutions by their fan-out."""
+        if isinstance(layer, nn.Linear):
+            trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.Conv2d):
+            fan_out = math.prod(layer.kernel_size) * layer.out_channels // layer.groups
+            nn.init.normal_(layer.weight, std=math.sqrt(2.0 / fan_out))
+            nn.init.zeros_(layer.bias)
 
-        The maps are channels-last in memory. Any H and W from 1 up.
-
-        Raises:
-            ValueError: ``x`` is no batch of images with ``in_channels`` channels.
-        """
-        return tuple(self.forward_stages(x, self.out_indices))
-
-    def forward_stages(self, x: Tensor, after: Collection[int]) -> list[Tensor]:
-        """The maps after each stage of ``after``, in rising order; no stage after the last of them is run."""
-        check_image(x, self.in_channels)
-        x = self.patch_embed(x)
-        maps = []
-        for i, stage in enumerate(self.stages[: max(after) + 1]):
-            x = stage(x)
-            if i in after:
-                maps.append(x.permute(0, 3, 1, 2))
-        return maps
-
-    def no_weight_decay(self) -> set[str]:
-        """Names of the parameters beside norms and biases that weight decay should leave alone: none here."""
-        return set()
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Where a parameter stands, for layer-wise learning rates.
-
-        Args:
-            param_name: Name of the parameter, with ``prefix`` before it.
-            prefix: Where this network stands in the model, such as 'backbone.'.
-
-        Returns:
-            The layer, and the number of layers: the stem is 0, the blocks are 1 and so on over all stages, and the last
-            layer is whatever follows the blocks. A downsampling counts with the block after it, a stage's norm with
-            the block before it.
-        """
-        counts = [len(stage.blocks) for stage in self.stages]
-        layers = sum(counts) + 2
-        part = param_name.removeprefix(prefix).split('.')
-        if part[0] == 'patch_embed':
-            return 0, layers
-        if part[0] != 'stages':
-            return layers - 1, layers
-        before, inside = sum(counts[: int(part[1])]), counts[int(part[1])]
-        block = {'downsample': 0, 'norm': inside - 1}.get(part[2])
-        return before + 1 + (int(part[3]) if block is None else block), layers
-
-
-def _initialise(module: nn.Module) -> None:
-    """The initialisation of PVT: small normal linears, convolutions by their fan-out."""
-    if isinstance(module, nn.Linear):
-        trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.Conv2d):
-        fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
-        nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
-        nn.init.zeros_(module.bias)
+    def smallest_dynamic_side(self) -> int:
+        """See :class:`~ss_backbones.networks.Network`: no reducing convolution is larger than its map."""
+        sides = [stage.blocks[0].attn.smallest_map_side() for stage in self.stages]
+        return max(4 * 2**i * (side - 1) + 1 for i, side in enumerate(sides))

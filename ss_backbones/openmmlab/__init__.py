@@ -1,11 +1,11 @@
-"""The face to OpenMMLab: importing this registers the backbones and makes mmengine's checkpoints loadable."""
+"""The integration with OpenMMLab: importing this registers the backbones and makes mmengine's checkpoints loadable."""
 
 from . import safe_globals
+from .backbone import Backbone
+from .backbones import SSPVTv2, SSViT
 from .compile_backbone import CompileBackboneHook
 from .layer_decay import LayerDecayOptimizerConstructor
-from .pvt_v2 import SSPVTv2
-from .vit import SSViT
 
 safe_globals.register()
 
-__all__ = ['CompileBackboneHook', 'LayerDecayOptimizerConstructor', 'SSPVTv2', 'SSViT']
+__all__ = ['Backbone', 'CompileBackboneHook', 'LayerDecayOptimizerConstructor', 'SSPVTv2', 'SSViT']

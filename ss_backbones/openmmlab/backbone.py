@@ -4,46 +4,55 @@ import copy
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..checkpoints.files import CheckpointError
-from ..checkpoints.resizing import fit_positions
-from ..checkpoints.key_maps import to_own_keys
+from ..checkpoints.matching import adapt
+from ..errors import CheckpointError
+from ..networks import Network
 from ..networks.arguments import check_flag
 from .pretrained import is_pretrained, load_pretrained
 
 InitCfg = Mapping[str, object] | Sequence[Mapping[str, object]] | None
 
 
-class BackboneMixin:
-    """Goes before a network and mmengine's BaseModule in the bases of a backbone."""
+class Backbone:
+    """Goes before a network and mmengine's BaseModule in the bases of a backbone.
 
-    def _set_up(
+    Args:
+        frozen_stages: -1 freezes nothing, 0 the stem, k the stem and the first k stages (of a ViT: blocks).
+        drop_path_rate: Probability to drop a branch in the last block; it rises linearly over all blocks from 0.
+        bf16: Run the backbone alone in bfloat16 (autocast) and return float32 maps. mmcv's operators in necks and heads
+            have no bfloat16, and boxes in it would be rounded to 8 pixels at the far side of a 1333 pixel image.
+        init_cfg: mmengine's init_cfg. ``dict(type='Pretrained', checkpoint=FILE, prefix=...)`` reads every layout that
+            :func:`~ss_backbones.load_weights` knows, and takes its ``use_ema`` and ``partial`` as well.
+
+    The other arguments are those of the network.
+
+    Raises:
+        ValueError: An argument is out of its range; the text names it and what is possible.
+        TypeError: There is no such argument, or ``arch`` or ``settings`` is of another type.
+    """
+
+    def __init__(
         self,
-        parts: Sequence[Sequence[nn.Module | nn.Parameter]],
-        stages: int,
-        frozen_stages: int,
-        bf16: bool,
-        init_cfg: InitCfg,
-        stage: str = 'stages',
+        *network_positional: Any,
+        frozen_stages: int = -1,
+        drop_path_rate: float = 0.1,
+        bf16: bool = False,
+        init_cfg: InitCfg = None,
+        **network: Any,
     ) -> None:
-        """Finish the constructor.
-
-        Args:
-            parts: What can be frozen, in order: the stem, then the built stages; each may consist of several things.
-            stages: Number of stages of the architecture, built or not.
-            frozen_stages: -1 freezes nothing, 0 the stem, k the stem and the first k stages.
-            bf16: Run under bfloat16 autocast, with float32 maps.
-            init_cfg: mmengine's init_cfg.
-            stage: What a stage is called in errors.
-        """
-        if isinstance(frozen_stages, bool) or not isinstance(frozen_stages, int) or not -1 <= frozen_stages <= stages:
+        super().__init__(*network_positional, drop_path_rate=drop_path_rate, **network)
+        count, part = self.count_parts(), self.part_name
+        if isinstance(frozen_stages, bool) or not isinstance(frozen_stages, int) or not -1 <= frozen_stages <= count:
             raise ValueError(
                 f'frozen_stages={frozen_stages!r} is out of range: -1 freezes nothing, 0 the stem, '
-                f'up to {stages} the stem and so many {stage}.'
+                f'up to {count} the stem and so many {part}.'
             )
         check_flag('bf16', bf16)
         for cfg in _as_list(init_cfg):
@@ -55,9 +64,11 @@ class BackboneMixin:
         self.frozen_stages = frozen_stages
         self.bf16 = bf16
         self.init_cfg = copy.deepcopy(init_cfg)
+        self._is_init = False
+        self._built_without_values = any(parameter.is_meta for parameter in self.parameters())
         # A list keeps the modules out of the state dict's names.
-        self._frozen_parts = [thing for part in parts[: frozen_stages + 1] for thing in part]
-        self.register_load_state_dict_pre_hook(_make_ours)
+        self._frozen_parts = [thing for part in self.freezable()[: frozen_stages + 1] for thing in part]
+        self.register_load_state_dict_pre_hook(_adapt)
         # Before anyone sees the parameters: DDP registers those that need gradients when it is built.
         self._freeze()
 
@@ -85,18 +96,23 @@ class BackboneMixin:
     def init_weights(self) -> None:
         """Initialise as init_cfg says; ``type='Pretrained'`` goes through :func:`load_weights`.
 
+        The constructor has initialised all else already, unless it was called under the meta device, which has no
+        values.
+
         Raises:
             CheckpointError: The checkpoint is not given, cannot be read, or does not fit.
         """
         if self.is_init:
-            super().init_weights()  # says that it has been called before
+            BaseModule.init_weights(self)  # says that it has been called before
             return
+        if self._built_without_values:
+            Network.init_weights(self)
         given = self.init_cfg
         cfgs = _as_list(given)
         pretrained = [cfg for cfg in cfgs if is_pretrained(cfg)]
         self.init_cfg = [cfg for cfg in cfgs if not is_pretrained(cfg)] or None
         try:
-            super().init_weights()
+            BaseModule.init_weights(self)
         finally:
             self.init_cfg = given
         try:
@@ -113,12 +129,13 @@ def _as_list(init_cfg: InitCfg) -> list[Mapping[str, object]]:
     return [init_cfg] if isinstance(init_cfg, Mapping | str) else list(init_cfg)
 
 
-def _make_ours(module: nn.Module, state_dict: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
-    """Foreign keys, positions of other sizes; a hook, because mmengine goes around an overridden load_state_dict."""
-    theirs = {key: value for key, value in state_dict.items() if key.startswith(prefix)}
-    ours = to_own_keys({key[len(prefix) :]: value for key, value in theirs.items()})
-    for done in fit_positions(ours, module):
-        print_log(f'{type(module).__name__}: fitted {done}', logger='current', level=logging.WARNING)
-    for key in theirs:
-        del state_dict[key]
+def _adapt(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Foreign keys, tensors of other sizes; a hook, because mmengine goes around an overridden load_state_dict.
+
+    What :func:`~ss_backbones.load_weights` has made the network's is left as it is.
+    """
+    inside = [key for key in state_dict if key.startswith(prefix)]
+    ours, adapted = adapt({key[len(prefix) :]: state_dict.pop(key) for key in inside}, module)
     state_dict.update({prefix + key: value for key, value in ours.items()})
+    for done in adapted:
+        print_log(f'{type(module).__name__}: resized {done}', logger='current', level=logging.WARNING)

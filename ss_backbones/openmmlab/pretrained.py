@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from mmengine.logging import print_log
 from torch import nn
 
-from ..checkpoints.files import CheckpointError
 from ..checkpoints.loading import load_weights
+from ..errors import CheckpointError
 
 _KEYS = ('checkpoint', 'prefix', 'use_ema', 'partial')
 

@@ -1,7 +1,14 @@
-"""The face to timm: importing this registers the models."""
+"""The integration with timm: importing this registers the models."""
 
-from .pvt_v2 import SSPVTv2Classifier
-from .registration import MODEL_NAMES
-from .vit import SSViTClassifier
+from .classifier import Classifier, ColumnarClassifier, StagedClassifier
+from .models import SSPVTv2Classifier, SSViTClassifier, model_names, register
 
-__all__ = ['MODEL_NAMES', 'SSPVTv2Classifier', 'SSViTClassifier']
+__all__ = [
+    'Classifier',
+    'ColumnarClassifier',
+    'SSPVTv2Classifier',
+    'SSViTClassifier',
+    'StagedClassifier',
+    'model_names',
+    'register',
+]

@@ -1,6 +1,5 @@
 """Weights of every layout through timm's own ways in: ``pretrained=True`` with a file, and ``checkpoint_path``."""
 
-import copy
 import logging
 from collections.abc import Mapping
 
@@ -8,36 +7,42 @@ from timm.models._features import FeatureGetterNet  # there is no public name fo
 from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 
-from ..checkpoints.files import CheckpointError
-from ..checkpoints.loading import HEAD, load_weights, misfit
+from ..checkpoints.extraction import extract
+from ..checkpoints.loading import check_memory
+from ..checkpoints.matching import HEAD, match
 from ..checkpoints.resizing import FIRST_CONV
+from ..errors import MismatchError
 
 _logger = logging.getLogger(__name__)
 _WRAPPED = 'model.'  # where timm's wrapper for features_only keeps the network
 
 
-def is_own(module: nn.Module, weights: Mapping[str, object]) -> bool:
-    """Whether these are all of the module's own tensors: the same keys and shapes, and the same ramps."""
-    own = module.state_dict()
-    return weights.keys() == own.keys() and not any(misfit(key, weights[key], own[key]) for key in own)
-
-
-def as_own(module: nn.Module, weights: Mapping[str, object]) -> dict[str, Tensor]:
+def as_own(module: nn.Module, weights: Mapping[str, object], assign: bool = False) -> dict[str, Tensor]:
     """Weights of any layout that :func:`~ss_backbones.load_weights` knows, as the module's whole state dict.
 
     A head that the weights lack or that has other classes is the module's own, with a warning.
 
+    Args:
+        module: The network, which is left as it is.
+        weights: What a checkpoint holds.
+        assign: They are to become the module's tensors, which may then be on the meta device.
+
     Raises:
-        CheckpointError: They are of another network, or lack a tensor other than the head's.
+        MismatchError: They are of another network, or lack a tensor other than the head's.
+        CheckpointError: There are none, they are folded and the module is not or the other way round, or the module is
+            on the meta device.
     """
-    trial = copy.deepcopy(module)  # so that nothing of what is refused stays in the module
-    report = load_weights(trial, weights)
-    lacking = [key for key in report.missing if not key.startswith(HEAD)]
+    if not assign:
+        check_memory(module)
+    source = 'the given weights'
+    try:
+        found = match(extract(weights, source, average=True).tensors, module, source=source)
+    except MismatchError as error:
+        raise MismatchError(error.report, error.problem, _advice('partial=True')) from error
+    report = found.report
+    lacking = [key for key in report.not_loaded if not key.startswith(HEAD)]
     if lacking:
-        raise CheckpointError(
-            f'{report}\nNothing was loaded: the checkpoint lacks {len(lacking)} tensors beside the head. To keep the '
-            "model's own in their places, pass the file to ss_backbones.load_weights."
-        )
+        raise MismatchError(report, f'the checkpoint lacks {len(lacking)} tensors beside the head', _advice())
     name = type(module).__name__
     if report.share == 1:
         _logger.info(f'{name}: {report}')
@@ -45,22 +50,31 @@ def as_own(module: nn.Module, weights: Mapping[str, object]) -> dict[str, Tensor
         _logger.warning(
             f'{name}: the head was not in the checkpoint as the model has it and stays as it was.\n{report}'
         )
-    return trial.state_dict()
+    return {**module.state_dict(), **found.tensors}
+
+
+def _advice(*options: str) -> str:
+    call = ', '.join(('model', 'FILE', *options))
+    return f"To take what fits and keep the model's own for the rest, call ss_backbones.load_weights({call})."
 
 
 def checkpoint_filter_fn(weights: Mapping[str, object], model: nn.Module) -> dict[str, Tensor]:
-    """timm's filter for ``pretrained=True``: the model takes what it can use, and timm finds that in place.
+    """timm's filter for ``pretrained=True``: what it loads into the model next.
+
+    Two parts it would not load, so they are put in their places here: a head whenever it has other classes than the
+    model's configuration says, and a first convolution that is adapted already.
 
     Raises:
         CheckpointError: The weights are of another network.
     """
     filtered = as_own(model, weights)
-    if model.pretrained_cfg['num_classes'] < 0:  # so timm's train.py asks for a new head in any case
-        filtered |= {key: value for key, value in model.state_dict().items() if key.startswith(HEAD)}
-    model.load_state_dict(filtered)
+    placed = {FIRST_CONV}
+    if model.pretrained_cfg['num_classes'] >= 0:  # or else timm's train.py asks for a new head in any case
+        placed |= {key for key in filtered if key.startswith(HEAD)}
+    model.load_state_dict({key: filtered[key] for key in placed}, strict=False)
     if model.in_chans != 3 and hasattr(model, '_traits'):
-        # Adapted and loaded by now. A timm with traits would warn that nothing is left to adapt, and skips what is not
-        # there; an older one needs it.
+        # A timm with traits would warn that nothing is left to adapt, and skips what is not there; an older one needs
+        # it.
         del filtered[FIRST_CONV]
     return filtered
 
@@ -76,6 +90,7 @@ class Features(FeatureGetterNet):
         Raises:
             CheckpointError: They are of another network.
         """
-        if strict and not is_own(self, state_dict):
-            state_dict = {f'{_WRAPPED}{key}': value for key, value in as_own(self.model, state_dict).items()}
+        if strict:
+            own = as_own(self.model, state_dict, assign)
+            state_dict = {f'{_WRAPPED}{key}': value for key, value in own.items()}
         return super().load_state_dict(state_dict, strict, assign)

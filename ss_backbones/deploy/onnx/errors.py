@@ -1,4 +1,3 @@
 """What cannot be exported."""
 
-
 from ...errors import ExportError as ExportError

@@ -1,17 +1,15 @@
 """The weights of what is to be exported, and advice where they do not fit."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from ...checkpoints.files import CheckpointError, read_checkpoint
-from ...checkpoints.loading import FOR_PROGRAMS, HEAD, LoadReport, load_weights
-from ...checkpoints.identification import known_networks, recognise
-from ...checkpoints.extraction import find_prefix, unwrap
-from .errors import ExportError
-
-_CLASSES = re.compile(r'head\.weight \(\((\d+), (\d+)\) in the checkpoint, \(\d+, \2\)')
+from ...checkpoints.extraction import extract
+from ...checkpoints.files import read_checkpoint
+from ...checkpoints.identification import find_known, identify
+from ...checkpoints.loading import load_weights
+from ...checkpoints.matching import HEAD, LoadReport
+from ...errors import ExportError, MismatchError
 
 
 def load(
@@ -30,7 +28,8 @@ def load(
 
     Raises:
         ExportError: Not all of the network's tensors are there.
-        CheckpointError: The weights cannot be read, or are of another network.
+        MismatchError: The weights are of another network.
+        CheckpointError: The weights cannot be read.
     """
     options: dict[str, object] = {}
     if checkpoint is None:
@@ -43,12 +42,9 @@ def load(
         return ('The weights are RANDOM: no --checkpoint was given, and no init_cfg names one.',)
     try:
         report = load_weights(network, checkpoint, **options)
-    except CheckpointError as error:
-        text = str(error)
-        if FOR_PROGRAMS not in text:  # it could not be read
-            raise
-        raise CheckpointError(text.replace(FOR_PROGRAMS, '') + _what_it_is(checkpoint, name)) from error
-    if report.missing or report.wrong_shape or report.fresh:
+    except MismatchError as error:
+        raise MismatchError(error.report, error.problem, _what_it_is(checkpoint, name)) from error
+    if report.not_loaded:
         raise ExportError(
             f'{checkpoint} has not all weights of what would be exported, and the rest would be random.\n{report}'
             + _about_head(report)
@@ -58,24 +54,27 @@ def load(
 
 def _about_head(report: LoadReport) -> str:
     """What to do about a head, where nothing else is in the way."""
-    if not all(key.startswith(HEAD) for key in report.missing + report.wrong_shape + report.fresh):
+    if not all(key.startswith(HEAD) for key in report.not_loaded):
         return ''
-    if not report.wrong_shape:
+    if not report.differences:
         return (
             '\nIt has no head. Give --features for the maps, which need none, or the config of the detector or '
             'segmenter that it is of; for logits give a checkpoint of the whole classifier.'
         )
-    classes = next(filter(None, map(_CLASSES.match, report.wrong_shape)), None)
-    return f'\nIts head has {classes[1]} classes: give --num-classes {classes[1]}' if classes else ''
+    for difference in report.differences:
+        (classes, *width), (_, *own_width) = difference.theirs, difference.ours
+        if difference.key == 'head.weight' and width == own_width:
+            return f'\nIts head has {classes} classes: give --num-classes {classes}'
+    return ''
 
 
 def _what_it_is(checkpoint: str, name: str | None) -> str:
     """Which known network a checkpoint is of, if it is of one, and how a user who gave a timm name gets it."""
-    tensors = unwrap(read_checkpoint(checkpoint), checkpoint, average=True).tensors
-    found = recognise(find_prefix(tensors, {key for known in known_networks() for key in known.state})[1], checkpoint)
+    tensors = extract(read_checkpoint(checkpoint), checkpoint, average=True).tensors
+    found = identify(find_known(tensors)[1], checkpoint)
     if not found.fits:
         return ''
-    text = f'\nIt is one of {found}'
+    text = f'It is one of {found}'
     if name is None or found.network.mlp:
         return f'{text}.'
     settings = f' --settings {found.network.settings}'

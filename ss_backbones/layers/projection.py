@@ -1,18 +1,18 @@
-"""The second linear of an MLP and what goes past it, also without keeping GELU's result for the backward pass."""
+"""The second linear of an MLP with its bypass, also without keeping GELU's result for the backward pass."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
-def project(hidden: Tensor, weight: Tensor, bias: Tensor, past_shift: Tensor | None) -> Tensor:
-    """Project the first channels and let the others past.
+def project(hidden: Tensor, weight: Tensor, bias: Tensor, bypass_shift: Tensor | None) -> Tensor:
+    """Project the first channels; the others bypass the projection.
 
     Args:
         hidden: (N, H).
-        weight: (D, I); the last H - I channels go past it.
+        weight: (D, I); the last H - I channels bypass it.
         bias: (D,).
-        past_shift: (H - I,), added to the channels that go past; None adds nothing.
+        bypass_shift: (H - I,), added to the channels of the bypass; None adds nothing.
 
     Returns:
         (N, D + H - I).
@@ -21,10 +21,10 @@ def project(hidden: Tensor, weight: Tensor, bias: Tensor, past_shift: Tensor | N
     if inner == hidden.shape[1]:
         return F.linear(hidden, weight, bias)
     # Rows of a 2D slice are strided, which the matrix product takes as it is.
-    past = hidden[:, inner:]
-    if past_shift is not None:
-        past = past + past_shift.to(past.dtype)  # under autocast the ramp is float32 and the tokens are not
-    return torch.cat((F.linear(hidden[:, :inner], weight, bias), past), dim=1)
+    bypass = hidden[:, inner:]
+    if bypass_shift is not None:
+        bypass = bypass + bypass_shift.to(bypass.dtype)  # under autocast the ramp is float32 and the tokens are not
+    return torch.cat((F.linear(hidden[:, :inner], weight, bias), bypass), dim=1)
 
 
 class ProjectGelu(torch.autograd.Function):
@@ -38,8 +38,8 @@ class ProjectGelu(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(hidden: Tensor, weight: Tensor, bias: Tensor, past_shift: Tensor | None) -> Tensor:
-        return project(F.gelu(hidden), weight, bias, past_shift)
+    def forward(hidden: Tensor, weight: Tensor, bias: Tensor, bypass_shift: Tensor | None) -> Tensor:
+        return project(F.gelu(hidden), weight, bias, bypass_shift)
 
     @staticmethod
     def setup_context(ctx, inputs: tuple[Tensor, Tensor, Tensor, Tensor | None], output: Tensor) -> None:  # noqa: ANN001

@@ -1,0 +1,297 @@
+"""The one contract of a network: what the integrations, the loader, the tools and the tests ask it for."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import ClassVar, NoReturn
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..layers import Block, DfcMlp, HiddenMlp, Mlp, drop_path_rates
+from ..layers.fast_paths import is_symbolic
+from ..settings import BlockSetting
+from .arguments import (
+    Arch,
+    Settings,
+    check_count,
+    check_flag,
+    check_image,
+    check_rate,
+    explain_unknown,
+    resolve_arch,
+    resolve_settings,
+)
+
+fx.wrap('check_image')  # torch.fx knows no sizes to decide by
+
+StateDict = dict[str, Tensor]
+KeyMap = Callable[[StateDict], StateDict]
+MLPS = ('standard', 'dfc')
+
+
+class Network(nn.Module):
+    """Blocks with a setting each, without a head. A family is a subclass in a file of its own.
+
+    A subclass says what it is by the class attributes, builds its layers after this constructor has checked what all
+    networks share, and hands keywords that it does not know on to this constructor, which refuses unknown ones in
+    words. It implements :meth:`forward`, :meth:`freezable`, :meth:`get_layer_depth` and :meth:`init_layer`.
+
+    Args:
+        arch: One of :attr:`archs`, or a dict with the fields of its entries.
+        settings: 'specific' (SS), 'uniform' (the plain network), or a list with one BlockSetting or dict for every
+            block of the arch, counted over all stages.
+        in_channels: Channels of the image.
+        mlp: 'standard', or 'dfc' for :class:`~ss_backbones.layers.DfcMlp` in every block, with settings other than
+            'specific'.
+        drop_rate: Dropout probability of tokens and in the blocks.
+        attn_drop_rate: Dropout probability of the attention weights.
+        drop_path_rate: Probability to drop a branch in the last block; it rises linearly over all blocks from 0.
+        with_cp: Recompute the blocks in the backward pass in place of keeping what they made (less memory).
+
+    Attributes:
+        archs: The named architectures.
+        short_name: What stands before an arch in short names, such as those of the benchmark.
+        part_name: What :meth:`freezable` counts after the stem, in words.
+        backbone_keys: Starts of the state-dict keys that no classifier's checkpoint has.
+        key_maps: From the keys of other projects' state dicts to this package's; each leaves all others alone.
+        attn_split: Share of the tokens that bypass the projection in the last blocks of the specific setting.
+        num_features: Channels of what a classifier's head gets.
+        out_indices: Which maps are returned.
+        channels: Channels of the returned maps.
+        strides: Steps of the returned maps, in pixels of the image.
+        proj_drop: As ``drop_rate`` says.
+        attn_drop: As ``attn_drop_rate`` says.
+        drop_paths: The probability to drop a branch in every block of the arch.
+        not_built: Starts of the state-dict keys that belong to the arch and that this network leaves out.
+
+    Raises:
+        ValueError: An argument is out of its range; the text names it and what is possible.
+        TypeError: ``arch`` or ``settings`` is of another type, or there is no such argument.
+    """
+
+    archs: ClassVar[Mapping[str, Arch]]
+    short_name: ClassVar[str]
+    part_name: ClassVar[str] = 'stages'
+    backbone_keys: ClassVar[tuple[str, ...]] = ()
+    key_maps: ClassVar[tuple[KeyMap, ...]] = ()
+    attn_split: ClassVar[float] = 0.25
+
+    num_features: int
+    out_indices: tuple[int, ...]
+    channels: list[int]
+    strides: list[int]
+    not_built: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, **options: object) -> None:
+        super().__init_subclass__(**options)
+        cls.__signature__ = _signature_of(cls)
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, object],
+        settings: Settings = 'specific',
+        *,
+        in_channels: int = 3,
+        mlp: str = 'standard',
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        with_cp: bool = False,
+        **unknown: object,
+    ) -> None:
+        if unknown:
+            raise TypeError(explain_unknown(type(self), unknown))
+        super().__init__()
+        self.arch = resolve_arch(arch, self.archs)
+        self.settings = resolve_settings(settings, self.arch.plain_mlp_ratios(), self.attn_split)
+        check_count('in_channels', in_channels)
+        for name, rate in (
+            ('drop_rate', drop_rate),
+            ('attn_drop_rate', attn_drop_rate),
+            ('drop_path_rate', drop_path_rate),
+        ):
+            check_rate(name, rate)
+        check_flag('with_cp', with_cp)
+        if mlp not in MLPS:
+            raise ValueError(f'mlp={mlp!r} is unknown. Known are {", ".join(MLPS)}.')
+        if mlp == 'dfc' and settings == 'specific':
+            raise ValueError(
+                "mlp='dfc' does not go with settings='specific': DFC learns the activations, ramps and bypasses that "
+                "these fix, and needs whole-numbered MLP ratios, not 3.5. Take settings='uniform'."
+            )
+        self.in_channels, self.with_cp, self.mlp = in_channels, with_cp, mlp
+        self.proj_drop, self.attn_drop = drop_rate, attn_drop_rate
+        self.drop_paths = drop_path_rates(drop_path_rate, len(self.settings))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(B, in_channels, H, W) to one (B, C, h, w) map for each of out_indices; h = ceil(H / stride).
+
+        Any H and W from 1 up.
+
+        Raises:
+            ValueError: ``x`` is no batch of images with ``in_channels`` channels.
+        """
+        raise NotImplementedError
+
+    def checked(self, x: Tensor) -> Tensor:
+        """The batch of images as it is; see :meth:`forward`."""
+        return check_image(x, self.in_channels)
+
+    def all_blocks(self) -> list[Block]:
+        """The built blocks over all stages, in the order of their settings."""
+        return [module for module in self.modules() if isinstance(module, Block)]
+
+    def freezable(self) -> list[list[nn.Module | nn.Parameter]]:
+        """What can be frozen, in order: the stem, then the built parts; each may consist of several things."""
+        raise NotImplementedError
+
+    def count_parts(self) -> int:
+        """How many parts :meth:`freezable` would count after the stem if all of the arch were built."""
+        raise NotImplementedError
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Where a parameter stands, for layer-wise learning rates.
+
+        Args:
+            param_name: Name of the parameter, with ``prefix`` before it.
+            prefix: Where this network stands in the model, such as 'backbone.'.
+
+        Returns:
+            The layer and the number of layers: the stem is 0, the blocks are 1 and so on over all stages, and the last
+            layer is whatever follows the blocks.
+        """
+        raise NotImplementedError
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters beside norms and biases that weight decay should leave alone."""
+        return set()
+
+    def adapt_weights(self, weights: StateDict) -> list[str]:
+        """Replace what of a checkpoint goes by the image's size, such as a position table, by what fits this network.
+
+        Args:
+            weights: The checkpoint's tensors in this package's keys.
+
+        Returns:
+            What was done, in words.
+        """
+        return []
+
+    def smallest_dynamic_side(self) -> int:
+        """The side in pixels from which on a graph for all sizes computes what the network computes."""
+        return 1
+
+    def init_layer(self, layer: nn.Module) -> None:
+        """Initialise the parameters of one layer that differ from torch's own initialisation."""
+
+    def init_weights(self) -> None:
+        """Initialise all that a state dict holds anew, such as after ``to_empty()``, which leaves memory as it was."""
+        for module in self.modules():
+            if hasattr(module, 'reset_parameters'):
+                module.reset_parameters()
+            if hasattr(module, 'reset_buffers'):
+                module.reset_buffers()
+        self.init_own()
+
+    def init_own(self) -> None:
+        """The family's initialisation of its layers, and of parameters that stand in no layer."""
+        self.apply(self.init_layer)
+
+    def make_mlp(
+        self, dim: int, setting: BlockSetting, *, conv: bool = False, relu_before_conv: bool = False
+    ) -> HiddenMlp:
+        """The MLP that a block's setting means.
+
+        Args:
+            dim: Channels of the block.
+            setting: Its numbers.
+            conv: See :class:`~ss_backbones.layers.Mlp`.
+            relu_before_conv: See :class:`~ss_backbones.layers.Mlp`.
+
+        Raises:
+            ValueError: The setting is impossible for this width, or for a DFC MLP.
+        """
+        hidden = int(dim * setting.mlp_ratio)
+        options = {'conv': conv, 'relu_before_conv': relu_before_conv, 'drop': self.proj_drop}
+        if self.mlp == 'dfc':
+            _check_dfc(setting)
+            return DfcMlp(dim, hidden, **options)
+        bypass = int(dim * setting.mlp_split)
+        return Mlp(dim, hidden, act=setting.act, bypass=bypass, ramp=setting.pos_scale, **options)
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        """What torch.jit.script asks for first.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError(
+            f'{type(self).__name__} cannot be scripted: its blocks differ by their settings, which TorchScript does not '
+            'follow. Take torch.jit.trace, torch.compile, torch.export or ss_backbones export (ONNX).'
+        )
+
+
+def run_block(block: nn.Module, with_cp: bool, x: Tensor, *layout: object) -> Tensor:
+    """Call a block; ``with_cp`` keeps its input alone for the backward pass, and computes the rest again."""
+    if with_cp and torch.is_grad_enabled() and not is_symbolic(x):
+        # Non-reentrant: the only kind that works with DDP and with frozen parts below.
+        return checkpoint(block, x, *layout, use_reentrant=False)
+    return block(x, *layout)
+
+
+def network_in(model: nn.Module) -> Network:
+    """The network of this package in a backbone, a classifier or a wrapper around one.
+
+    Raises:
+        ValueError: There is none.
+    """
+    found = next((module for module in model.modules() if isinstance(module, Network)), None)
+    if found is None:
+        raise ValueError(f'{type(model).__name__} holds no network of this package.')
+    return found
+
+
+def head_width(dim: int, num_heads: int, attn_ratio: float) -> int:
+    """Channels of query, key and value in one head.
+
+    Raises:
+        ValueError: The heads would get no channel.
+    """
+    width = int(dim // num_heads * attn_ratio)
+    if width < 1:
+        raise ValueError(
+            f'attn_ratio={attn_ratio} leaves a head of {dim // num_heads} channels with none; take a larger attn_ratio.'
+        )
+    return width
+
+
+def _signature_of(cls: type[Network]) -> inspect.Signature:
+    """All arguments of a network, whose constructors hand the keywords that they do not know on to the next one."""
+    found: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        if '__init__' in vars(base):
+            for parameter in list(inspect.signature(vars(base)['__init__']).parameters.values())[1:]:
+                if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+                    found.setdefault(parameter.name, parameter)
+        if base is Network:
+            break
+    return inspect.Signature(sorted(found.values(), key=lambda parameter: parameter.kind))
+
+
+def _check_dfc(setting: BlockSetting) -> None:
+    """Whether a block with this setting can have a DFC MLP.
+
+    Raises:
+        ValueError: It has a broken mlp_ratio, or an activation, ramp or bypass, which DFC replaces.
+    """
+    plain = BlockSetting(mlp_ratio=round(setting.mlp_ratio) or 1)
+    names = ('mlp_ratio', 'act', 'pos_scale', 'mlp_split')
+    wrong = [name for name in names if getattr(setting, name) != getattr(plain, name)]
+    if wrong:
+        given = ', '.join(f'{name}={getattr(setting, name)!r}' for name in wrong)
+        raise ValueError(
+            f"mlp='dfc' does not go with {given}: a DFC MLP has no activation, ramp or bypass, and needs a "
+            "whole-numbered mlp_ratio. Take settings='uniform', or a list with such a mlp_ratio, attn_ratio and "
+            'attn_split alone.'
+        )

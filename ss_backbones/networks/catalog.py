@@ -1,0 +1,84 @@
+"""The named networks, a line each; everything that wants all of them asks here.
+
+A package outside adds its own with :func:`add` before it registers its models.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from .base import Network
+from .pvt_v2 import PVTv2
+from .vit import ViT
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A network under a name of timm's.
+
+    Args:
+        name: The name.
+        network: Its class.
+        arch: Its architecture, of the class's ``archs``.
+        settings: Its settings unless asked otherwise.
+        mlp: Its MLPs unless asked otherwise.
+        img_size: Side of the images that it is made for, in pixels, where its weights depend on that; None elsewhere.
+        crop_pct: Which part of an image's shorter side an evaluation sees.
+    """
+
+    name: str
+    network: type[Network]
+    arch: str
+    settings: str = 'specific'
+    mlp: str = 'standard'
+    img_size: int | None = None
+    crop_pct: float = 0.9
+
+    def options(self) -> dict[str, Any]:
+        """What the network is built with."""
+        size = {} if self.img_size is None else {'img_size': self.img_size}
+        return {'arch': self.arch, 'settings': self.settings, 'mlp': self.mlp, **size}
+
+    def build(self, **options: Any) -> Network:
+        """The network as a classifier has it, without a head; ``options`` take precedence.
+
+        Raises:
+            ValueError: An option is out of its range.
+            TypeError: There is no such option.
+        """
+        return self.network(**{**self.options(), **options})
+
+
+PRESETS: dict[str, Preset] = {}
+
+
+def add(*presets: Preset) -> None:
+    """Make presets known.
+
+    Raises:
+        ValueError: A name is taken by another preset, or the network has no such arch.
+    """
+    for preset in presets:
+        if PRESETS.get(preset.name, preset) != preset:
+            raise ValueError(f'{preset.name} is taken by {PRESETS[preset.name]}. Take another name.')
+        if preset.arch not in preset.network.archs:
+            raise ValueError(f'{preset.name}: {preset.network.__name__} has no arch {preset.arch}.')
+        PRESETS[preset.name] = preset
+
+
+def families() -> dict[str, type[Network]]:
+    """The classes of the networks by what stands before their archs in short names."""
+    return {preset.network.short_name: preset.network for preset in PRESETS.values()}
+
+
+def short_names() -> dict[str, tuple[type[Network], str]]:
+    """'b0', 'vit-tiny' and so on: every arch of every family, with its class and its name there."""
+    return {prefix + arch: (network, arch) for prefix, network in families().items() for arch in network.archs}
+
+
+add(
+    *(Preset(f'ss_pvt_v2_{arch}', PVTv2, arch) for arch in PVTv2.archs),
+    *(Preset(f'ss_vit_{arch}_patch16_224', ViT, arch, img_size=224) for arch in ViT.archs),
+    # as DeiT is evaluated: the whole image at 384, its middle at 224
+    Preset('ss_vit_base_patch16_384', ViT, 'base', img_size=384, crop_pct=1.0),
+    *(Preset(f'dfc_deit_{arch}_patch16_224', ViT, arch, 'uniform', 'dfc', img_size=224) for arch in ViT.archs),
+)

@@ -1,0 +1,48 @@
+"""The OpenMMLab backbones, a class a family."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.model import BaseModule
+
+from ..networks import PVTv2, ViT
+from ..networks.arguments import Settings
+from ..registry import register_backbone
+from .backbone import Backbone
+
+
+@register_backbone
+class SSPVTv2(Backbone, PVTv2, BaseModule):
+    """SS-PVTv2, or plain PVTv2 with ``settings='uniform'``, for detectors and segmenters.
+
+    Maps have strides 4, 8, 16 and 32. The arguments are those of :class:`~ss_backbones.networks.PVTv2`, its bases, and
+    :class:`~ss_backbones.openmmlab.backbone.Backbone`; ``help`` and ``inspect.signature`` list all of them.
+
+    Source: PVTv2 (arXiv 2106.13797); SS ViT (Pattern Recognition 162, 2025, 111422).
+    """
+
+
+@register_backbone
+class SSViT(Backbone, ViT, BaseModule):
+    """SS-ViT, or plain DeiT with ``settings='uniform'``, for detectors and segmenters.
+
+    The arguments are those of :class:`~ss_backbones.networks.ViT`, its bases, and
+    :class:`~ss_backbones.openmmlab.backbone.Backbone`; ``help`` and ``inspect.signature`` list all of them.
+
+    Args:
+        pyramid: Make maps at strides 4, 8, 16, 32 (with patches of 16 pixels) of the last tokens after the last norm.
+            False gives the tokens after some blocks as maps of one size, without a norm.
+
+    Source: SS ViT (Pattern Recognition 162, 2025, 111422); DeiT (arXiv 2012.12877); pyramid and windows as in ViTDet
+    (arXiv 2203.16527).
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, object] = 'tiny',
+        settings: Settings = 'specific',
+        *,
+        pyramid: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(arch, settings, pyramid=pyramid, **options)

@@ -1,0 +1,104 @@
+"""The timm models: a class a family, and the registration of the catalog's presets."""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import timm
+import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import nn
+
+from ..networks import PRESETS, Network, Preset, PVTv2, ViT
+from .classifier import ColumnarClassifier, StagedClassifier
+from .weights import Features, checkpoint_filter_fn
+
+
+class SSPVTv2Classifier(StagedClassifier, PVTv2):
+    """SS-PVTv2 with a linear head on the mean of the last map; see both bases for the arguments."""
+
+
+class SSViTClassifier(ColumnarClassifier, ViT):
+    """SS-ViT with a linear head on the class token; see both bases for the arguments."""
+
+
+CLASSIFIERS: dict[type[Network], type[nn.Module]] = {PVTv2: SSPVTv2Classifier, ViT: SSViTClassifier}
+
+# No address of weights: there are none to download yet.
+_DEFAULTS = dict(
+    num_classes=1000,
+    interpolation='bicubic',
+    mean=IMAGENET_DEFAULT_MEAN,
+    std=IMAGENET_DEFAULT_STD,
+    first_conv='patch_embed.proj',
+    classifier='head',
+)
+default_cfgs: dict[str, Any] = {}  # timm looks for it under this name
+
+
+def register(preset: Preset, classifier: type[nn.Module]) -> None:
+    """Make ``timm.create_model(preset.name)`` build ``classifier``, with the preset's options unless asked otherwise.
+
+    Args:
+        preset: The name and what it means; see :func:`ss_backbones.networks.catalog.add`.
+        classifier: A :class:`~ss_backbones.timm_models.classifier.Classifier` of the preset's network.
+    """
+    defaults = preset.options()
+    # timm passes input_size as img_size where fixed_input_size says so
+    size, fixed = (preset.img_size or 224), defaults.pop('img_size', None) is not None
+
+    def build(
+        pretrained: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **kwargs: Any,
+    ) -> nn.Module:
+        if kwargs.get('features_only'):
+            kwargs.setdefault('num_classes', 0)  # or a checkpoint without a head would be warned about
+
+        def make(**arguments: Any) -> nn.Module:
+            with nullcontext() if device is None else torch.device(device):
+                return classifier(**{**defaults, **arguments}).to(dtype=dtype)
+
+        return build_model_with_cfg(
+            make,
+            preset.name,
+            pretrained,
+            feature_cfg=dict(out_indices=classifier.feature_indices, feature_cls=Features),
+            pretrained_filter_fn=checkpoint_filter_fn,
+            pretrained_strict=False,  # the filter has been strict
+            **kwargs,
+        )
+
+    build.__name__ = build.__qualname__ = preset.name  # timm takes the name from the function
+    build.__module__ = __name__  # and looks for default_cfgs there
+    build.__doc__ = f"""{preset.name}; takes the arguments of {classifier.__name__} but ``arch``."""
+    own = dict(input_size=(3, size, size), crop_pct=preset.crop_pct, fixed_input_size=fixed)
+    if not fixed:
+        own['pool_size'] = (size // 32, size // 32)
+    default_cfgs.update(generate_default_cfgs({preset.name: {**_DEFAULTS, **own}}))
+    register_model(build)
+
+
+def model_names() -> list[str]:
+    """The timm names of this package's models, those of packages outside too."""
+    return [name for name in PRESETS if timm.is_model(name)]
+
+
+def name_and_options(what: str, model: Mapping[str, object]) -> tuple[str, dict[str, object]]:
+    """What a config says of a timm model: its name, and the other arguments of ``timm.create_model``.
+
+    Raises:
+        ValueError: timm has no such model; ``what`` says which part of the config it is.
+    """
+    options = dict(model)
+    name = options.pop('name', None)
+    if not isinstance(name, str) or not timm.is_model(name):
+        near = timm.list_models(f'*{name}*')[:3] or timm.list_models('ss_*')
+        raise ValueError(f'{what}: name={name!r} is no timm model; there are {", ".join(near)}.')
+    return name, options
+
+
+for _preset in PRESETS.values():
+    register(_preset, CLASSIFIERS[_preset.network])
