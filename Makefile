@@ -11,7 +11,7 @@ DEMO_DATA := data/shapes
 DEMO_OUT := work_dirs/demo
 DEMO_SEG_OUT := work_dirs/demo-seg
 
-.PHONY: help setup demo demo-seg test lint clean
+.PHONY: help setup demo demo-seg test lint docs clean
 
 help:
 	@echo 'make demo      set up, train Mask R-CNN + SS-PVTv2-B0 on drawn shapes, draw its predictions'
@@ -19,6 +19,7 @@ help:
 	@echo 'make test      set up and run the tests'
 	@echo 'make setup     set up alone: .venv with the tested versions (minutes the first time, as mmcv compiles)'
 	@echo 'make lint      check and format-check the code with ruff'
+	@echo 'make docs      build the pages of docs/ into site/; a broken link fails'
 	@echo 'make clean     remove .venv, .uv and what the demos made'
 
 setup: .venv/.set-up
@@ -48,5 +49,8 @@ lint: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build
+
 clean:
-	rm -rf .venv .uv uv.lock $(DEMO_DATA) $(DEMO_OUT) $(DEMO_SEG_OUT)
+	rm -rf .venv .uv uv.lock site $(DEMO_DATA) $(DEMO_OUT) $(DEMO_SEG_OUT)
