@@ -160,6 +160,8 @@ def test_words_that_are_no_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert commands.main(['trian']) == 2
     said = capsys.readouterr().err
     assert said.startswith('ss-backbones: there is no command trian; perhaps train.\n') and 'usage:' in said
+    assert commands.main(['qqqq']) == 2
+    assert capsys.readouterr().err.startswith('ss-backbones: there is no command qqqq.\n')
     assert commands.main([]) == 2 and 'usage:' in capsys.readouterr().out
     assert commands.main(['make_shapes', '--size', 'x']) == 2
     assert "ss-backbones make-shapes: argument --size: invalid int value: 'x'" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""ss-backbones make-shapes: masks, boxes, areas and maps agree, overlaps are cut out, equal arguments give equal bytes."""
+"""ss-backbones make-shapes: masks, boxes, areas and maps agree, overlaps are cut out; equal arguments, equal bytes."""
 
 import json
 from collections.abc import Sequence

@@ -180,8 +180,8 @@ VIT_CONFIG = str(ROOT / 'configs/upernet/upernet_ss-vit-tiny_8xb2-160k_ade20k-51
     ('config', 'option', 'said'),
     [
         (CONFIG, 'model.backbone.arch=b9', "SSPVTv2: arch='b9' is unknown"),
-        (CONFIG, 'model.backbone.widht=3', r'SSPVTv2 has no argument widht. It takes arch, settings, .*_delete_=True'),
-        (CONFIG, 'model.backbone.depth=50', r'SSPVTv2 has no argument depth .*_delete_=True'),
+        (CONFIG, 'model.backbone.widht=3', r'SSPVTv2 has no argument widht\. There are .*mlp.*bf16.*_delete_=True'),
+        (CONFIG, 'model.backbone.depth=50', r'SSPVTv2 has no argument depth\..*_delete_=True'),
         (CONFIG, 'model.backbone.out_indexes=(0,)', r'has no argument out_indexes \(perhaps out_indices\)'),
         (VIT_CONFIG, 'model.backbone.window_size=0', 'SSViT: window_size=0 must be a whole number, 1 or more'),
         (VIT_CONFIG, 'model.backbone.type=ss_backbones.SSViT model.backbone.img_size=0', 'SSViT: img_size=0 must be'),
