@@ -1,16 +1,33 @@
 """A command or tool as a user calls it, in this process."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
 from ss_backbones import commands
 
+ROOT = Path(__file__).resolve().parents[1]
+
 
 def call_command(name: str, arguments: Sequence[object], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """The exit code of a command, and everything that was said."""
     return outcome(lambda: commands.run(name, list(map(str, arguments))), capsys)
+
+
+def run_tool(name: str, *arguments: object) -> tuple[int, str]:
+    """The same of tools/NAME.py in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / f'tools/{name}.py'), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+    )
+    return done.returncode, done.stdout
 
 
 def call_tool(

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from tiny_data import write_coco
-from tool_call import call_command
+from tool_call import call_command, run_tool
 
 from ss_backbones import commands
 
@@ -66,9 +66,9 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return config, folder / 'model.pth'
 
 
-def test_picture_of_maps(call, maps: tuple[Path, Path], tmp_path: Path) -> None:
+def test_picture_of_maps(maps: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / 'picture.png'
-    code, said = call('picture', *maps, out)
+    code, said = run_tool('picture', *maps, out)
     assert code == 0 and f'{out}: 2 images' in said
     picture = np.asarray(Image.open(out).convert('RGB')).astype(float)
     metainfo = Config.fromfile(DEMO_SEG_CONFIG).metainfo

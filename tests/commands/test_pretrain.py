@@ -18,7 +18,7 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.logging import MessageHub, MMLogger  # noqa: E402
 from mmengine.registry import MODELS  # noqa: E402
 from tiny_images import ROOT, write_classes, write_config  # noqa: E402
-from tool_call import call_command  # noqa: E402
+from tool_call import call_command, run_tool  # noqa: E402
 
 from ss_backbones import commands, load_weights  # noqa: E402
 from ss_backbones.classification import build_dataset  # noqa: E402
@@ -136,7 +136,7 @@ def test_both_weights_are_validated_and_evaluated(call: Call, trained: tuple[Pat
         assert float(found['accuracy/cross_entropy']) == pytest.approx(last[f'{start}accuracy/cross_entropy'], abs=1e-3)
         assert float(found['accuracy/top1']) == pytest.approx(own_accuracy(network, images), abs=1e-2)
     assert last['accuracy/cross_entropy'] != last['raw_accuracy/cross_entropy']
-    code, said = call('evaluate', config, checkpoint, '--data-root', images, '--split', 'train', '--work-dir', 'e')
+    code, said = run_tool('evaluate', config, checkpoint, '--data-root', images, '--split', 'train', '--work-dir', 'e')
     assert code == 0 and said.splitlines()[-1].startswith('accuracy/top1 ')
 
 
