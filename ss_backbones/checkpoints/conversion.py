@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 
 from ..errors import CheckpointError, OutputError
+from ..networks.base import StateDict
 from ..output_files import check_new
 from ..version import __version__
 from .extraction import AVERAGE, extract, some, starts
 from .files import read_checkpoint
 from .identification import Identification, find_known, identify, known_keys, known_networks
-from .key_maps import StateDict
 from .writing import SAFETENSORS, write_checkpoint, write_safetensors
 
 LAYOUTS = {'timm': '', 'official': '', 'openmmlab': 'backbone.'}  # what stands before this package's keys

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .key_maps import KEY_MAPS, KeyMap, StateDict, to_own_keys
+from ..networks.base import KeyMap, StateDict
+from .key_maps import to_own_keys
 
 AVERAGE, RAW, ONLY = 'the average', 'the raw weights', 'its only weights'
 
@@ -72,7 +73,7 @@ def _kinds(checkpoint: Mapping[str, object]) -> dict[str, str]:
     return kinds
 
 
-def under(state_dict: Mapping[str, Tensor], prefix: str, name: str, maps: Sequence[KeyMap] = KEY_MAPS) -> StateDict:
+def under(state_dict: Mapping[str, Tensor], prefix: str, name: str, maps: Sequence[KeyMap] | None = None) -> StateDict:
     """What stands under a prefix, in this package's keys.
 
     Raises:
@@ -88,7 +89,7 @@ def under(state_dict: Mapping[str, Tensor], prefix: str, name: str, maps: Sequen
 
 
 def find_prefix(
-    state_dict: Mapping[str, Tensor], own: Set[str], maps: Sequence[KeyMap] = KEY_MAPS
+    state_dict: Mapping[str, Tensor], own: Set[str], maps: Sequence[KeyMap] | None = None
 ) -> tuple[str, StateDict]:
     """The prefix under which most keys are those of ``own``, and what stands there, in this package's keys."""
     if state_dict.keys() == own:

@@ -1,17 +1,16 @@
 """Which of the known networks a set of weights is of, by keys, shapes and ramps."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from ..networks import PVTv2, ViT
-from ..networks.pvt_v2 import ARCHS as PVT_V2_ARCHS
-from ..networks.vit import ARCHS as VIT_ARCHS
+from ..networks import PRESETS, Preset
+from ..networks.base import StateDict
 from .extraction import find_prefix
-from .key_maps import StateDict
 from .matching import HEAD, LoadReport, compare, expected_ramps
 
 _KINDS = (('specific', 'standard'), ('uniform', 'standard'), ('uniform', 'dfc'))  # settings and MLPs
@@ -78,53 +77,34 @@ def find_known(tensors: Mapping[str, Tensor]) -> tuple[str, StateDict]:
     return find_prefix(tensors, known_keys())
 
 
-@cache
 def known_keys() -> frozenset[str]:
     """The state-dict keys of all known networks."""
     return frozenset(key for network in known_networks() for key in network.state)
 
 
-@cache
 def known_networks() -> tuple[KnownNetwork, ...]:
     """Every network of the catalog, as it is there and with the other settings and MLPs."""
+    return _known_networks(tuple(PRESETS.values()))
+
+
+@cache
+def _known_networks(presets: tuple[Preset, ...]) -> tuple[KnownNetwork, ...]:
     found: dict[tuple[object, ...], KnownNetwork] = {}
-    presets = list(_catalog())
     for kind in (None, *_KINDS):  # those of the catalog come first, as the first of equals is found
         for preset in presets:
             settings, mlp = kind or (preset.settings, preset.mlp)
             which = (preset.network, preset.arch, preset.img_size, settings, mlp)
-            if which not in found:
+            if which in found:
+                continue
+            with nullcontext() if kind is None else suppress(ValueError):  # not every family takes every kind
                 found[which] = _build(preset, settings, mlp)
     return tuple(found.values())
 
 
-@dataclass(frozen=True)
-class _Preset:
-    name: str
-    network: type[PVTv2] | type[ViT]
-    arch: str
-    settings: str = 'specific'
-    mlp: str = 'standard'
-    img_size: int = 224
-
-    def build(self, **arguments: object) -> PVTv2 | ViT:
-        size = {'img_size': self.img_size} if self.network is ViT else {}
-        return self.network(self.arch, **{'settings': self.settings, 'mlp': self.mlp, **size, **arguments})
-
-
-def _catalog() -> Iterator[_Preset]:
-    """What the catalog of networks is going to hold."""
-    yield from (_Preset(f'ss_pvt_v2_{arch}', PVTv2, arch) for arch in PVT_V2_ARCHS)
-    yield from (_Preset(f'ss_vit_{arch}_patch16_224', ViT, arch) for arch in VIT_ARCHS)
-    yield _Preset('ss_vit_base_patch16_384', ViT, 'base', img_size=384)
-    yield from (_Preset(f'dfc_deit_{arch}_patch16_224', ViT, arch, 'uniform', 'dfc') for arch in VIT_ARCHS)
-
-
-def _build(preset: _Preset, settings: str, mlp: str) -> KnownNetwork:
+def _build(preset: Preset, settings: str, mlp: str) -> KnownNetwork:
     with torch.device('meta'):  # no memory, no initialisation
         model = preset.build(settings=settings, mlp=mlp)
-        width = model.channels[-1] if isinstance(model, PVTv2) else model.arch.embed_dim
-        head = {'head.weight': torch.empty(1000, width), 'head.bias': torch.empty(1000)}
+        head = {'head.weight': torch.empty(1000, model.num_features), 'head.bias': torch.empty(1000)}
     own_mlp = '' if mlp == preset.mlp else mlp
     return KnownNetwork(preset.name, settings, own_mlp, model.state_dict() | head, expected_ramps(model))
 

@@ -1,6 +1,5 @@
 """What of a set of weights goes into a network, and whether they are of that network at all; nothing is loaded."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MismatchError
-from ..layers import Block
+from ..layers import Block, Mlp
 from ..layers.folded_weights import check_folding
+from ..networks.base import KeyMap, Network, StateDict
 from .extraction import find_prefix, under
-from .key_maps import KEY_MAPS, KeyMap, StateDict, to_own_keys
-from .resizing import resize_first_conv, resize_positions
+from .key_maps import to_own_keys
+from .resizing import resize_first_conv
 
 HEAD = 'head.'  # the classifier's, which may differ: other data have other classes
 _CLASS_TOKEN = 'cls_token'
-_BLOCK = re.compile(r'^(stages\.\d+\.)?blocks\.\d+')
 _LEAST_SHARE = 0.9
 
 
@@ -194,14 +193,9 @@ def expected_ramps(module: nn.Module) -> StateDict:
 
     They are computed from the settings: a buffer on the meta device has no values, and after ``to_empty`` any.
     """
-    own = dict(module.named_buffers())
-    blocks = [name for name, part in module.named_modules() if isinstance(part, Block)]
-    ramps = {f'{name}.mlp.pos_bias': s.pos_scale for name, s in zip(blocks, getattr(module, 'settings', ()))}
-    return {
-        key: torch.linspace(0, scale, own[key].numel(), dtype=torch.float32, device='cpu')
-        for key, scale in ramps.items()
-        if key in own
-    }
+    mlps = {name: part for name, part in module.named_modules() if isinstance(part, Mlp) and part.pos_bias is not None}
+    with torch.device('cpu'):
+        return {f'{name}.pos_bias'.lstrip('.'): mlp.expected_ramp().float() for name, mlp in mlps.items()}
 
 
 def _difference(key: str, theirs: Tensor, ours: Tensor, ramp: Tensor | None) -> Difference | None:
@@ -225,9 +219,10 @@ def _other_network(report: LoadReport, ramps: Mapping[str, Tensor], module: nn.M
         return f'{len(body)} tensors differ'
     if any(key in ramps for key in report.missing):
         return 'the checkpoint has no ramps where the settings have some'
-    blocks = {block for key in report.missing if (block := _block(key))} - {_block(key) for key in report.matched}
-    if blocks:
-        return f'the checkpoint has no {", ".join(sorted(blocks))}'
+    blocks = [name for name, part in module.named_modules() if isinstance(part, Block)]
+    absent = [name for name in blocks if not any(key.startswith(f'{name}.') for key in report.matched)]
+    if absent:
+        return f'the checkpoint has no {", ".join(absent)}'
     # Parts of the arch that the module leaves out may be there; anything else inside its own parts may not.
     parts = {key.split('.')[0] for key in (*report.matched, *report.not_loaded)}
     left_out = (HEAD, *getattr(module, 'not_built', ()))
@@ -239,22 +234,17 @@ def _shape(value: object) -> tuple[int, ...] | None:
     return tuple(value.shape) if isinstance(value, Tensor) else None  # a quantised layer's state holds other things
 
 
-def _block(key: str) -> str:
-    """'stages.1.blocks.0' or 'blocks.3', the block that a tensor stands in, or nothing."""
-    found = _BLOCK.match(key)
-    return found[0] if found else ''
+# Modules that are no network, such as a part of one, have none of this.
 
 
-# What a network says of itself. Modules that are none, such as a part of one, say nothing.
-
-
-def _key_maps(module: nn.Module) -> Sequence[KeyMap]:
-    return getattr(module, 'key_maps', KEY_MAPS)
+def _key_maps(module: nn.Module) -> Sequence[KeyMap] | None:
+    return module.key_maps if isinstance(module, Network) else None
 
 
 def _backbone_keys(module: nn.Module) -> tuple[str, ...]:
-    return getattr(module, 'fresh', ())
+    return module.backbone_keys if isinstance(module, Network) else ()
 
 
 def _resize(weights: StateDict, own: Mapping[str, Tensor], module: nn.Module) -> list[str]:
-    return [*resize_first_conv(weights, own), *resize_positions(weights, module)]
+    done = resize_first_conv(weights, own)
+    return [*done, *module.adapt_weights(weights)] if isinstance(module, Network) else done

@@ -108,9 +108,7 @@ class SelfAttention(Attention):
         attn_drop: float = 0.0,
         proj_drop: float = 0.0,
     ) -> None:
-        super().__init__(
-            dim, num_heads, head_dim, token_bypass=token_bypass, attn_drop=attn_drop, proj_drop=proj_drop
-        )
+        super().__init__(dim, num_heads, head_dim, token_bypass=token_bypass, attn_drop=attn_drop, proj_drop=proj_drop)
         self.window_size = window_size
 
     def _make_inputs(self, dim: int, width: int) -> None:
@@ -209,9 +207,7 @@ class SpatialReductionAttention(Attention):
         attn_drop: float = 0.0,
         proj_drop: float = 0.0,
     ) -> None:
-        super().__init__(
-            dim, num_heads, head_dim, token_bypass=token_bypass, attn_drop=attn_drop, proj_drop=proj_drop
-        )
+        super().__init__(dim, num_heads, head_dim, token_bypass=token_bypass, attn_drop=attn_drop, proj_drop=proj_drop)
         self.sr_ratio = sr_ratio
         self.linear = linear
         self.sr: nn.Conv2d | None = None

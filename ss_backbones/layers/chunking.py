@@ -26,9 +26,7 @@ def chunks_pay(module: nn.Module, x: Tensor) -> bool:
     return not has_hooks(*inside) and not any('forward' in vars(layer) for layer in inside)
 
 
-def in_row_chunks(
-    function: Callable[[Tensor, slice | None], Tensor], x: Tensor, *, halo: int, channels: int
-) -> Tensor:
+def in_row_chunks(function: Callable[[Tensor, slice | None], Tensor], x: Tensor, *, halo: int, channels: int) -> Tensor:
     """What ``function`` makes of a map, made of several images or of some rows of one at a time.
 
     Args:

@@ -6,7 +6,6 @@ A package outside adds its own with :func:`add` before it registers its models.
 from dataclasses import dataclass
 from typing import Any
 
-
 from .base import Network
 from .pvt_v2 import PVTv2
 from .vit import ViT

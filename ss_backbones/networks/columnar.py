@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from ..layers import Block
 from ..layers.pyramid import LEVELS, SimpleFeaturePyramid
 from .arguments import Settings, check_flag, take_indices
 from .base import Network, run_block
@@ -50,7 +48,9 @@ class ColumnarNetwork(Network):
 
     def __init__(
         self,
-        arch: str | Mapping[str, object], settings: Settings = 'specific', *,
+        arch: str | Mapping[str, object],
+        settings: Settings = 'specific',
+        *,
         pyramid: bool | None = None,
         out_indices: int | Sequence[int] | None = None,
         **shared: Unpack[SharedArguments],

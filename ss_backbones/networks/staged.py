@@ -51,7 +51,14 @@ class StagedNetwork(Network):
     patch_embed: nn.Module
     stages: nn.ModuleList
 
-    def __init__(self, arch: str | Mapping[str, object], settings: Settings = 'specific', *, out_indices: int | Sequence[int] = (0, 1, 2, 3), **shared: Unpack[SharedArguments]) -> None:
+    def __init__(
+        self,
+        arch: str | Mapping[str, object],
+        settings: Settings = 'specific',
+        *,
+        out_indices: int | Sequence[int] = (0, 1, 2, 3),
+        **shared: Unpack[SharedArguments],
+    ) -> None:
         super().__init__(arch, settings, **shared)
         dims = self.arch.embed_dims
         self.out_indices = take_indices(out_indices, len(dims), 'stages')

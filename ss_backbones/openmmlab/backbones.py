@@ -1,6 +1,6 @@
 """The OpenMMLab backbones, a class a family."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.model import BaseModule

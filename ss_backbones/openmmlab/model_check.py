@@ -1,8 +1,6 @@
 """Looks for arguments of this package's classes that cannot be, before anything large is built."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
-from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -34,7 +32,6 @@ def check_model(config: Mapping[str, Any], tool: str, name: str) -> None:
             f'{name}: model.pretrained={model["pretrained"]!r} would be handed to {cls.__name__}, which takes its '
             'weights by init_cfg. Set model.pretrained=None, and model.backbone.init_cfg to the weights.'
         )
-    _check_names(cls, options, name)
     try:
         what = cls.__name__
         with torch.device('meta'):  # no memory, no initialisation
@@ -46,16 +43,3 @@ def check_model(config: Mapping[str, Any], tool: str, name: str) -> None:
             LayerDecayOptimizerConstructor(wrapper, wrapper.get('paramwise_cfg'))
     except (TypeError, ValueError) as error:
         raise UsageError(f'{name}: {what}: {error}') from error
-
-
-def _check_names(cls: type, options: Mapping[str, Any], name: str) -> None:
-    parameters = signature(cls).parameters
-    unknown = [key for key in options if key not in parameters]
-    if not unknown or any(parameter.kind == Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return  # in the second case the class itself says it
-    near = get_close_matches(unknown[0], parameters, 1)
-    raise UsageError(
-        f'{name}: {cls.__name__} has no argument {", ".join(unknown)}{f" (perhaps {near[0]})" * bool(near)}. It takes '
-        f"{', '.join(parameters)}. What is left over from a base config's backbone goes with _delete_=True in "
-        'model.backbone.'
-    )

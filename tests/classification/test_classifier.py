@@ -17,7 +17,7 @@ from ss_backbones import CheckpointError  # noqa: E402
 from ss_backbones.classification import Accuracy, DataError, ImageClassifier  # noqa: E402
 from ss_backbones.classification.dataset import LEFT_OUT  # noqa: E402
 from ss_backbones.classification.recipe import fit_schedule, scale_learning_rate  # noqa: E402
-from ss_backbones.openmmlab.command_line import UsageError  # noqa: E402
+from ss_backbones.errors import UsageError  # noqa: E402
 
 NAME = 'ss_pvt_v2_b0'
 MEAN, STD = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])

@@ -30,9 +30,8 @@ from tiny_training import (  # noqa: E402
     write_training,
 )
 
-from ss_backbones.checkpoints.files import CheckpointError  # noqa: E402
-from ss_backbones.commands import pretrain
-from ss_backbones.classification import resume
+from ss_backbones import CheckpointError  # noqa: E402
+from ss_backbones.classification import resume, training  # noqa: E402
 from ss_backbones.classification.hooks.preemption import EXIT_CODE  # noqa: E402
 from ss_backbones.classification.metric import Accuracy  # noqa: E402
 
@@ -194,9 +193,7 @@ def test_truncated_checkpoints(config: Path, whole: Path, tmp_path: Path, monkey
 
     for path in tmp_path.glob('epoch_*.pth'):
         path.write_bytes(b'PK' + bytes(100))
-    with pytest.raises(SystemExit) as stop:
-        train(config, tmp_path, '--resume')
-    assert stop.value.code == 2
+    train(config, tmp_path, '--resume', code=2)
     error = capsys.readouterr().err
     assert 'none of the checkpoints can be read' in error
     assert 'epoch_2.pth' in error
@@ -207,9 +204,7 @@ def test_truncated_checkpoints(config: Path, whole: Path, tmp_path: Path, monkey
 def test_resume_begins_where_nothing_is_and_a_second_start_is_refused(config: Path, tmp_path: Path, capsys):
     train(config, tmp_path, '--resume', '--no-validate', train_cfg__max_epochs=1, param_scheduler='[]')
     assert names(tmp_path) == {'epoch_1.pth'}
-    with pytest.raises(SystemExit) as stop:
-        train(config, tmp_path)
-    assert stop.value.code == 2
+    train(config, tmp_path, code=2)
     error = capsys.readouterr().err
     assert 'epoch_1.pth' in error
     assert '--resume' in error
@@ -218,7 +213,7 @@ def test_resume_begins_where_nothing_is_and_a_second_start_is_refused(config: Pa
 
 def test_first_start_begins_with_the_weights_of_the_config(tmp_path: Path):
     config = Config(dict(work_dir=str(tmp_path), load_from='weights.pth'))
-    pretrain._set_resume(config, True)
+    training.set_resume(config, True)
     assert config.load_from == 'weights.pth'
     assert not config.resume
 
@@ -282,7 +277,5 @@ def test_the_newest_is_the_one_that_was_trained_longest(whole: Path, tmp_path: P
 )
 def test_checkpoints_of_another_network(config: Path, whole: Path, tmp_path: Path, options: dict, capsys):
     shutil.copy(whole / 'epoch_2.pth', tmp_path / 'epoch_2.pth')
-    with pytest.raises(SystemExit) as stop:
-        train(config, tmp_path, '--resume', **options)
-    assert stop.value.code == 2
+    train(config, tmp_path, '--resume', code=2, **options)
     assert 'epoch_2.pth is of another network than the config' in capsys.readouterr().err

@@ -13,9 +13,9 @@ from slurm_stand_in import slurm_environment
 pytest.importorskip('torch')
 
 from ss_backbones.classification import launch  # noqa: E402
-from ss_backbones.openmmlab.command_line import UsageError  # noqa: E402
+from ss_backbones.errors import UsageError  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 DIST, SLURM = ROOT / 'tools/dist_train.sh', ROOT / 'tools/slurm_train.sh'
 
 # A training, and HOW it ends: at once with an exit code, on any signal, on SIGTERM alone, or as the signal has it.

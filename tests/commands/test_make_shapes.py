@@ -1,12 +1,8 @@
-"""tools/make_shapes.py: masks, boxes, areas and maps agree, overlaps are cut out, equal arguments give equal bytes."""
+"""ss-backbones make-shapes: masks, boxes, areas and maps agree, overlaps are cut out, equal arguments give equal bytes."""
 
-from __future__ import annotations
-
-import importlib.util
 import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -14,27 +10,23 @@ import pytest
 pytest.importorskip('cv2')
 pytest.importorskip('pycocotools')
 
-import cv2
-from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
+import cv2  # noqa: E402
+from pycocotools import mask as coco_mask  # noqa: E402
+from pycocotools.coco import COCO  # noqa: E402
 
-SCRIPT = Path(__file__).parents[1] / 'tools' / 'make_shapes.py'
-
-
-@pytest.fixture(scope='module')
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location('make_shapes', SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up here
-    spec.loader.exec_module(module)
-    return module
+from ss_backbones import commands  # noqa: E402
+from ss_backbones.commands import shapes as tool  # noqa: E402
 
 
 @pytest.fixture(scope='module')
-def made(tool: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp('shapes') / 'set'
-    assert tool.main([str(root), '--train', '24', '--val', '6', '--size', '96', '--seed', '3']) == 0
+    assert run([str(root), '--train', '24', '--val', '6', '--size', '96', '--seed', '3']) == 0
     return root
+
+
+def run(arguments: Sequence[str]) -> int:
+    return commands.run('make-shapes', arguments)
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -81,7 +73,7 @@ def test_label_maps_agree_with_the_instance_masks(made: Path, split: str, count:
     assert seen == {0, 1, 2, 3, 4}
 
 
-def test_a_label_map_shows_the_top_most_shape(tool: ModuleType) -> None:
+def test_a_label_map_shows_the_top_most_shape() -> None:
     for seed in range(12):
         shapes = tool.draw_scene(np.random.default_rng(seed), 96)[1]
         expected = np.zeros((96, 96), np.uint8)
@@ -116,7 +108,7 @@ def test_shapes_overlap_and_share_no_pixel(made: Path) -> None:
     assert overlapping_boxes >= len(coco.imgs) // 3
 
 
-def test_a_later_shape_takes_pixels_from_an_earlier_one(tool: ModuleType) -> None:
+def test_a_later_shape_takes_pixels_from_an_earlier_one() -> None:
     scenes = [tool.draw_scene(np.random.default_rng(seed), 96)[1] for seed in range(12)]
     hidden = [(shape.full & ~shape.visible).sum() / shape.full.sum() for shapes in scenes for shape in shapes]
     assert 0 < max(hidden) <= 1 - tool.MIN_VISIBLE
@@ -141,7 +133,7 @@ def test_the_mask_lies_where_the_shape_was_drawn(made: Path) -> None:
     assert np.mean(np.array(around) > 2 * np.array(inside)) > 0.9
 
 
-def test_every_class_appears_and_looks_its_part(made: Path, tool: ModuleType) -> None:
+def test_every_class_appears_and_looks_its_part(made: Path) -> None:
     coco = load(made, 'train')
     assert [category['name'] for category in coco.cats.values()] == list(tool.CLASSES)
     assert {record['category_id'] for record in coco.anns.values()} == set(coco.cats)
@@ -164,83 +156,83 @@ def test_every_class_appears_and_looks_its_part(made: Path, tool: ModuleType) ->
         assert np.mean(of_hull[name]) == pytest.approx(hull, abs=0.1), name
 
 
-def test_the_seed_decides_every_byte(made: Path, tool: ModuleType, tmp_path: Path) -> None:
+def test_the_seed_decides_every_byte(made: Path, tmp_path: Path) -> None:
     options = ['--train', '24', '--val', '6', '--size', '96']
-    assert tool.main([str(tmp_path / 'same'), *options, '--seed', '3']) == 0
-    assert tool.main([str(tmp_path / 'other'), *options, '--seed', '4']) == 0
+    assert run([str(tmp_path / 'same'), *options, '--seed', '3']) == 0
+    assert run([str(tmp_path / 'other'), *options, '--seed', '4']) == 0
     assert contents(tmp_path / 'same') == contents(made)
     assert contents(tmp_path / 'other')['train/000000.png'] != contents(made)['train/000000.png']
 
 
-def test_an_image_does_not_depend_on_how_many_there_are(made: Path, tool: ModuleType, tmp_path: Path) -> None:
-    assert tool.main([str(tmp_path / 'few'), '--train', '2', '--val', '2', '--size', '96', '--seed', '3']) == 0
+def test_an_image_does_not_depend_on_how_many_there_are(made: Path, tmp_path: Path) -> None:
+    assert run([str(tmp_path / 'few'), '--train', '2', '--val', '2', '--size', '96', '--seed', '3']) == 0
     few, many = contents(tmp_path / 'few'), contents(made)
     assert all(few[name] == many[name] for name in few if name.endswith('.png'))
 
 
-def test_a_finished_set_is_left_alone(made: Path, tool: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_set_is_left_alone(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in made.rglob('*')}
-    assert tool.main([str(made), '--train', '24', '--val', '6', '--size', '96', '--seed', '3']) == 0
+    assert run([str(made), '--train', '24', '--val', '6', '--size', '96', '--seed', '3']) == 0
     assert 'nothing to do' in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in made.rglob('*')} == before
 
 
-def refusal(tool: ModuleType, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert tool.main(arguments) == 2
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert run(arguments) == 2
     return capsys.readouterr().err
 
 
-def test_other_parameters_are_refused(made: Path, tool: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_parameters_are_refused(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = contents(made)
-    text = refusal(tool, capsys, str(made), '--train', '24', '--val', '6', '--size', '96', '--seed', '5')
+    text = refusal(capsys, str(made), '--train', '24', '--val', '6', '--size', '96', '--seed', '5')
     assert '--seed 5' in text and '--seed 3' in text and 'Give another folder' in text
     assert contents(made) == before
 
 
 def test_a_folder_with_something_else_is_refused(
-    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / 'notes.txt').write_text('mine')
-    assert 'not empty' in refusal(tool, capsys, str(tmp_path), '--train', '1', '--val', '1')
+    assert 'not empty' in refusal(capsys, str(tmp_path), '--train', '1', '--val', '1')
     assert contents(tmp_path) == {'notes.txt': b'mine'}
-    assert 'is a file' in refusal(tool, capsys, str(tmp_path / 'notes.txt'))
+    assert 'is a file' in refusal(capsys, str(tmp_path / 'notes.txt'))
 
 
 @pytest.mark.parametrize('lost', ['train/000001.png', 'val_maps/000000.png', 'annotations/instances_val.json'])
 def test_a_damaged_set_is_refused(
-    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], lost: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lost: str
 ) -> None:
     arguments = (str(tmp_path / 'set'), '--train', '2', '--val', '1', '--size', '64')
-    assert tool.main(arguments) == 0
+    assert run(arguments) == 0
     (tmp_path / 'set' / lost).unlink()
-    assert lost in refusal(tool, capsys, *arguments)
+    assert lost in refusal(capsys, *arguments)
 
 
 def test_a_set_of_an_earlier_version_is_refused(
-    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = (str(tmp_path / 'set'), '--train', '2', '--val', '1', '--size', '64')
-    assert tool.main(arguments) == 0
+    assert run(arguments) == 0
     record = tmp_path / 'set' / tool.PARAMETERS_FILE
     record.write_text(json.dumps({**json.loads(record.read_text()), 'version': 1}))
     before = contents(tmp_path)
-    text = refusal(tool, capsys, *arguments)
+    text = refusal(capsys, *arguments)
     assert f'format 1, now {tool.FORMAT_VERSION}' in text and 'delete this one' in text
     assert contents(tmp_path) == before
 
 
 def test_an_interrupted_run_leaves_nothing(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(tool.cv2, 'imwrite', lambda *_: False)
-    assert 'could not be written' in refusal(tool, capsys, str(tmp_path / 'set'), '--train', '2')
+    assert 'could not be written' in refusal(capsys, str(tmp_path / 'set'), '--train', '2')
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(('option', 'value'), [('--train', '-1'), ('--val', '0'), ('--size', '16'), ('--seed', '-2')])
 def test_a_wrong_number_is_named(
-    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
 ) -> None:
-    text = refusal(tool, capsys, str(tmp_path / 'set'), option, value)
+    text = refusal(capsys, str(tmp_path / 'set'), option, value)
     assert option in text and f'not {value}' in text
     assert not (tmp_path / 'set').exists()

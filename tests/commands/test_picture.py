@@ -1,11 +1,7 @@
-"""The small tools, as a user calls them."""
+"""ss-backbones picture, as a user calls it."""
 
-import importlib.util
-import re
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
@@ -15,58 +11,19 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from tiny_data import write_coco
-from tool_call import call_tool
+from tool_call import call_command
 
-ROOT = Path(__file__).resolve().parents[1]
+from ss_backbones import commands
+
+ROOT = Path(__file__).resolve().parents[2]
 DEMO_CONFIG = ROOT / 'configs/demo/mask-rcnn_ss-pvtv2-b0_shapes.py'
 DEMO_SEG_CONFIG = ROOT / 'configs/demo/upernet_ss-pvtv2-b0_shapes.py'
 
 
-def load_tool(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.setattr(sys, 'path', list(sys.path))
-    spec = importlib.util.spec_from_file_location(name, ROOT / 'tools' / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def run(name: str, *arguments: object) -> tuple[int, str]:
-        """The exit code, and everything that was said."""
-        module = load_tool(name, monkeypatch)
-        return call_tool(module.main, (name, *arguments), monkeypatch, capsys)
-
-    return run
-
-
-def test_complexity_of_models_and_configs(call) -> None:
-    assert '224 x 224: 0.422 GMACs, 3.422 M parameters' in call('complexity', 'ss_pvt_v2_b0')[1]
-    assert '0.566 GMACs, 3.667 M' in call('complexity', 'ss_pvt_v2_b0', '--settings', 'uniform')[1]
-    by_name = call('complexity', 'ss_pvt_v2_b0', '--shape', 64, 96)[1]
-    by_config = call('complexity', DEMO_CONFIG, '--shape', 64, 96)[1]
-    classifier = ROOT / 'configs/imagenet/pvtv2-b0_8xb128_in1k.py'
-    assert '224 x 224: 0.566 GMACs, 3.667 M' in call('complexity', classifier)[1]
-    # The classifier's head makes the difference: 256 x 1000 weights and 1000 biases.
-    gmacs = [float(re.search(r'([\d.]+) GMACs', said)[1]) for said in (by_name, by_config)]
-    assert gmacs[0] == pytest.approx(gmacs[1], abs=0.0011) and gmacs[0] < 0.422 / 4
-    assert '3.422 M' in by_name and '3.165 M' in by_config
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'text'),
-    [
-        (['pvt_v9'], 'neither a timm model nor a config file'),
-        (['nowhere.py'], 'there is no config file nowhere.py'),
-        (['ss_pvt_v2_b0', '--shape', '0', '5'], 'both must be at least 1'),
-        (['dfc_deit_tiny_patch16_224', '--settings', 'specific'], "Take settings='uniform'"),
-        (['configs/imagenet/_base_/deit_300e.py'], 'has no model.backbone with a name or a type'),
-        (['resnet18', '--settings', 'uniform'], "for this package's models"),
-    ],
-)
-def test_complexity_refuses(call, arguments: list[str], text: str) -> None:
-    code, said = call('complexity', *arguments)
-    assert code == 2 and text in said
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """A command's exit code, and everything that was said."""
+    return lambda name, *arguments: call_command(name, arguments, capsys)
 
 
 @pytest.fixture(scope='module')
@@ -97,7 +54,7 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The segmentation demo's config on two generated images, and a checkpoint that finds rings everywhere."""
     folder = tmp_path_factory.mktemp('picture-of-maps')
     options = ['--train', '1', '--val', '2', '--size', '60']
-    subprocess.run([sys.executable, ROOT / 'tools/make_shapes.py', folder / 'data', *options], check=True)
+    assert commands.run('make-shapes', [str(folder / 'data'), *options]) == 0
     config = folder / 'config.py'
     settings = f'test_dataloader = dict(dataset=dict(data_root={str(folder / "data")!r}))\n'
     config.write_text(f'_base_ = {str(DEMO_SEG_CONFIG)!r}\n{settings}')

@@ -1,4 +1,4 @@
-"""tools/pretrain.py and tools/evaluate.py as a user calls them, on a few generated images."""
+"""ss-backbones pretrain and evaluate as a user calls them, on a few generated images."""
 
 import json
 import logging
@@ -18,9 +18,10 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.logging import MessageHub, MMLogger  # noqa: E402
 from mmengine.registry import MODELS  # noqa: E402
 from tiny_images import ROOT, write_classes, write_config  # noqa: E402
+from tool_call import call_command  # noqa: E402
 
-from ss_backbones import load_weights  # noqa: E402
-from ss_backbones.classification import build_dataset, evaluate, pretrain  # noqa: E402
+from ss_backbones import commands, load_weights  # noqa: E402
+from ss_backbones.classification import build_dataset  # noqa: E402
 from ss_backbones.classification.hooks import ProgressHook, SummaryHook  # noqa: E402
 
 REAL = ROOT / 'configs/imagenet/ss-pvtv2-b0_8xb128_in1k.py'
@@ -34,15 +35,10 @@ def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp
     monkeypatch.setattr(Config, 'pretty_text', '')  # formatting the config for the log takes longer than the rest
     monkeypatch.chdir(tmp_path)
 
-    def run(tool: object, *arguments: object) -> tuple[int, str]:
+    def run(name: str, *arguments: object) -> tuple[int, str]:
         """The exit code, and everything that was said."""
         MMLogger._instance_dict.clear()  # one of an earlier run would write where nobody listens any more
-        try:
-            code = tool.main([str(argument) for argument in arguments]) or 0
-        except SystemExit as stop:
-            code = stop.code
-        said = capfd.readouterr()
-        return code, said.out + said.err
+        return call_command(name, arguments, capfd)
 
     return run
 
@@ -59,7 +55,7 @@ def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     config = write_config(folder / 'tiny.py', EMA)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Config, 'pretty_text', '')
-        pretrain.main([str(config), '--data-root', str(images), '--work-dir', str(folder / 'work')])
+        assert commands.run('pretrain', [str(config), '--data-root', str(images), '--work-dir', str(folder / 'work')]) == 0
     return config, folder / 'work'
 
 
@@ -105,7 +101,7 @@ def own_accuracy(network: torch.nn.Module, images: Path) -> float:
 
 def test_the_best_may_be_that_of_the_raw_weights(call: Call, images: Path, tmp_path: Path) -> None:
     best = "default_hooks = dict(checkpoint=dict(save_best='raw_accuracy/top1'))\n"
-    code, _ = call(pretrain, write_config(tmp_path / 'tiny.py', EMA + best), '--data-root', images)
+    code, _ = call('pretrain', write_config(tmp_path / 'tiny.py', EMA + best), '--data-root', images)
     assert code == 0 and len(list(tmp_path.rglob('best_raw_accuracy_top1_epoch_*.pth'))) == 1
 
 
@@ -130,7 +126,7 @@ def test_both_weights_are_validated_and_evaluated(call: Call, trained: tuple[Pat
         network = timm.create_model('ss_pvt_v2_b0', num_classes=3).eval()
         load_weights(network, states, use_ema=not raw)
         options = ['--raw'] if raw else []
-        code, said = call(evaluate, config, checkpoint, '--data-root', images, '--work-dir', 'e', *options)
+        code, said = call('evaluate', config, checkpoint, '--data-root', images, '--work-dir', 'e', *options)
         assert code == 0
         found = dict(re.findall(r'(accuracy/\w+) ([\d.]+)', said.splitlines()[-1]))
         start = 'raw_' if raw else ''
@@ -138,7 +134,7 @@ def test_both_weights_are_validated_and_evaluated(call: Call, trained: tuple[Pat
         assert float(found['accuracy/cross_entropy']) == pytest.approx(last[f'{start}accuracy/cross_entropy'], abs=1e-3)
         assert float(found['accuracy/top1']) == pytest.approx(own_accuracy(network, images), abs=1e-2)
     assert last['accuracy/cross_entropy'] != last['raw_accuracy/cross_entropy']
-    code, said = call(evaluate, config, checkpoint, '--data-root', images, '--split', 'train', '--work-dir', 'e')
+    code, said = call('evaluate', config, checkpoint, '--data-root', images, '--split', 'train', '--work-dir', 'e')
     assert code == 0 and said.splitlines()[-1].startswith('accuracy/top1 ')
 
 
@@ -148,7 +144,7 @@ def test_other_layouts_are_evaluated_and_other_heads_refused(
     config = trained[0]
     model = timm.create_model('ss_pvt_v2_b0', num_classes=3).eval()
     torch.save(model.state_dict(), 'flat.pth')
-    code, said = call(evaluate, config, 'flat.pth', '--data-root', images, '--work-dir', 'e')
+    code, said = call('evaluate', config, 'flat.pth', '--data-root', images, '--work-dir', 'e')
     assert code == 0
     assert float(re.findall(r'accuracy/top1 ([\d.]+)', said)[-1]) == pytest.approx(
         own_accuracy(model, images), abs=1e-2
@@ -160,7 +156,7 @@ def test_other_layouts_are_evaluated_and_other_heads_refused(
         ('vit.pth', 'Nothing was loaded'),
         ('no.pth', 'no.pth does not exist'),
     ):
-        code, said = call(evaluate, config, name, '--data-root', images, '--work-dir', 'e')
+        code, said = call('evaluate', config, name, '--data-root', images, '--work-dir', 'e')
         assert code == 2 and text in '\n'.join(said.splitlines()[-5:]), said[-900:]
 
 
@@ -178,7 +174,7 @@ def test_the_checkpoint_goes_into_a_detectors_backbone(trained: tuple[Path, Path
 
 def test_a_finished_run_is_not_overwritten(call: Call, trained: tuple[Path, Path], images: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in trained[1].glob('*.pth')}
-    code, said = call(pretrain, trained[0], '--data-root', images, '--work-dir', trained[1])
+    code, said = call('pretrain', trained[0], '--data-root', images, '--work-dir', trained[1])
     assert code == 2 and 'has checkpoints of an earlier run (epoch_2.pth). Go on from there with --resume' in said
     assert before == {path: path.stat().st_mtime_ns for path in trained[1].glob('*.pth')}
 
@@ -244,7 +240,7 @@ def test_a_finished_run_is_not_overwritten(call: Call, trained: tuple[Path, Path
 def test_command_lines_that_are_wrong(call: Call, images: Path, arguments: list, text: str) -> None:
     if torch.cuda.is_available() and '--amp' in arguments:
         pytest.skip('there is a GPU')
-    code, said = call(pretrain, *(images if word == 'IMAGES' else word for word in arguments))
+    code, said = call('pretrain', *(images if word == 'IMAGES' else word for word in arguments))
     assert code == 2 and text in said and 'Traceback' not in said, said[-900:]
 
 
@@ -258,16 +254,16 @@ def test_a_broken_image_stops_a_run_in_words(call: Call, images: Path, tmp_path:
     (folder / 'train/class1/3.png').write_bytes(b'')
     options = [f'train_dataloader.num_workers={workers}', 'train_dataloader.dataset.on_broken=stop']
     config = write_config(tmp_path / 'tiny.py')
-    code, said = call(pretrain, config, '--data-root', folder, '--no-validate', '--cfg-options', *options)
+    code, said = call('pretrain', config, '--data-root', folder, '--no-validate', '--cfg-options', *options)
     assert code == 2 and 'Traceback' not in said.splitlines()[-1]
-    assert re.search(r'^tools/pretrain.py: image \S+/train/class1/3.png cannot be read', said.splitlines()[-1])
+    assert re.search(r'^ss-backbones pretrain: image \S+/train/class1/3.png cannot be read', said.splitlines()[-1])
 
 
 def test_a_broken_image_is_skipped_and_named(call: Call, images: Path, tmp_path: Path) -> None:
     folder = damaged(images, tmp_path)
     (folder / 'train/class1/3.png').write_bytes(b'')
     (folder / 'val/class1/3.png').write_bytes(b'')
-    code, said = call(pretrain, write_config(tmp_path / 'tiny.py'), '--data-root', folder)
+    code, said = call('pretrain', write_config(tmp_path / 'tiny.py'), '--data-root', folder)
     assert code == 0
     assert '/train/class1/3.png cannot be read' in said and '/val/class1/3.png cannot be read' in said
     assert '1 of 15 images could not be read and were left out' in said
@@ -297,7 +293,7 @@ def test_classes_that_do_not_fit(
     folder = damaged(images, tmp_path)
     change(folder)
     options = ['--cfg-options', *options] if options else []
-    code, said = call(pretrain, write_config(tmp_path / 'tiny.py'), '--data-root', folder, *options)
+    code, said = call('pretrain', write_config(tmp_path / 'tiny.py'), '--data-root', folder, *options)
     assert code == 2 and text in said.splitlines()[-1], said[-900:]
     assert not list(tmp_path.rglob('*.pth'))
 
@@ -309,17 +305,17 @@ def test_a_stream_with_a_class_too_many(call: Call, images: Path, tmp_path: Path
             writer.write({'__key__': f'{i:03}', 'png': path.read_bytes(), 'cls': i % 4})
     options = ['train_dataloader.dataset.split=x.tar|24', 'train_dataloader.batch_size=8']
     where = ['--data-root', tmp_path, '--dataset', 'wds/', '--no-validate']
-    code, said = call(pretrain, write_config(tmp_path / 'tiny.py'), *where, '--cfg-options', *options)
+    code, said = call('pretrain', write_config(tmp_path / 'tiny.py'), *where, '--cfg-options', *options)
     assert code == 2 and 'an image of the training data is of class 3, and the head has 3' in said.splitlines()[-1]
 
 
 def test_a_stream_is_validated_by_one_process(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # timm's reader shares a stream out unevenly, and then some images count twice
     monkeypatch.setattr('ss_backbones.classification.building.get_world_size', lambda: 2)
-    code, said = call(pretrain, write_config(tmp_path / 'tiny.py'), '--data-root', tmp_path, '--dataset', 'wds/')
+    code, said = call('pretrain', write_config(tmp_path / 'tiny.py'), '--data-root', tmp_path, '--dataset', 'wds/')
     assert code == 2 and 'val_dataloader: a stream (wds/) can be evaluated by one process only' in said
     arguments = [write_config(tmp_path / 'tiny.py'), '--data-root', tmp_path, '--dataset', 'wds/', '--no-validate']
-    code, said = call(pretrain, *arguments)
+    code, said = call('pretrain', *arguments)
     assert code == 2 and 'timm cannot read the data set' in said  # that far it comes without a validation
 
 
@@ -330,14 +326,14 @@ def test_an_incomplete_checkpoint_is_not_evaluated(
     state = torch.load(trained[1] / 'epoch_2.pth', weights_only=True)['state_dict']
     del state[f'backbone.{lacking}']
     torch.save(state, 'cut.pth')
-    code, said = call(evaluate, trained[0], 'cut.pth', '--data-root', images, '--work-dir', 'e')
+    code, said = call('evaluate', trained[0], 'cut.pth', '--data-root', images, '--work-dir', 'e')
     assert code == 2 and 'cut.pth has no' in said and lacking in said.splitlines()[-1]
 
 
 def test_evaluation_needs_no_teacher(call: Call, trained: tuple[Path, Path], images: Path, tmp_path: Path) -> None:
     more = "model['teacher'] = dict(name='resnet18', checkpoint_path='nowhere.pth')\n"
     config = write_config(tmp_path / 'taught.py', more)
-    code, _ = call(evaluate, config, trained[1] / 'epoch_2.pth', '--data-root', images, '--work-dir', 'e')
+    code, _ = call('evaluate', config, trained[1] / 'epoch_2.pth', '--data-root', images, '--work-dir', 'e')
     assert code == 0
 
 
@@ -370,7 +366,7 @@ def test_images_per_second_count_the_waiting() -> None:
 
 def test_evaluation_looks_at_the_classes_too(call: Call, trained: tuple[Path, Path], tmp_path: Path) -> None:
     other = write_classes(tmp_path / 'five', classes=5, train=1, val=1)
-    code, said = call(evaluate, trained[0], trained[1] / 'epoch_2.pth', '--data-root', other, '--work-dir', 'e')
+    code, said = call('evaluate', trained[0], trained[1] / 'epoch_2.pth', '--data-root', other, '--work-dir', 'e')
     assert code == 2 and 'the test data have 5 classes' in said.splitlines()[-1]
 
 
@@ -378,6 +374,6 @@ def test_without_tensorboard_it_trains_all_the_same(
     call: Call, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr('ss_backbones.classification.launch.find_spec', lambda name: None)
-    code, said = call(pretrain, write_config(tmp_path / 'tiny.py'), '--data-root', images, '--no-validate')
+    code, said = call('pretrain', write_config(tmp_path / 'tiny.py'), '--data-root', images, '--no-validate')
     assert code == 0 and 'tensorboard is not installed' in said
     assert not list(tmp_path.rglob('events.out*')) and (tmp_path / 'work_dirs/tiny/epoch_2.pth').exists()

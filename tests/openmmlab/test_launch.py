@@ -1,4 +1,4 @@
-"""tools/train.py and tools/test.py: plain errors, and a tiny run from training over testing to resuming."""
+"""ss-backbones train and test: plain errors, and a tiny run from training over testing to resuming."""
 
 import json
 import os
@@ -19,21 +19,19 @@ import torch  # noqa: E402
 from mmdet.datasets import CocoDataset  # noqa: E402
 from tiny_data import write_coco, write_segmentation  # noqa: E402
 
-from ss_backbones.checkpoints.files import CheckpointError  # noqa: E402
-from ss_backbones.openmmlab import launch
+from ss_backbones import CheckpointError, commands  # noqa: E402
+from ss_backbones.commands import library_script  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / 'configs/mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py')
 MMDET_TRAIN = Path(find_spec('mmdet').origin).parent / '.mim/tools/train.py'
 
 
 def refuse(capsys: pytest.CaptureFixture, tool: str, *argv: str) -> str:
-    """Calls a tool that must refuse, and returns what it says."""
-    with pytest.raises(SystemExit) as stop:
-        handover.main(tool, argv)
-    assert stop.value.code == 2
+    """Calls a command that must refuse, and returns what it says."""
+    assert commands.run(tool, argv) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f'tools/{tool}.py: ')
+    assert said.startswith(f'ss-backbones {tool}: ')
     assert 'Traceback' not in said
     return said
 
@@ -48,7 +46,7 @@ def write(path: Path, text: str) -> str:
 
 @pytest.mark.parametrize('tool', ['train', 'test'])
 def test_no_config(capsys: pytest.CaptureFixture, tool: str):
-    assert f'Expected: tools/{tool}.py CONFIG' in refuse(capsys, tool)
+    assert f'Expected: ss-backbones {tool} CONFIG' in refuse(capsys, tool)
     assert 'CONFIG' in refuse(capsys, tool, '--work-dir', 'here')
 
 
@@ -69,7 +67,7 @@ def test_unreadable_config(capsys: pytest.CaptureFixture, tmp_path: Path, text: 
 def test_a_classifiers_config_is_for_other_tools(capsys: pytest.CaptureFixture):
     config = str(ROOT / 'configs/imagenet/ss-pvtv2-b0_8xb128_in1k.py')
     for tool, argv in (('train', [config]), ('test', [config, 'epoch_1.pth'])):
-        assert 'take tools/pretrain.py to train it, and tools/evaluate.py to test it' in refuse(capsys, tool, *argv)
+        assert 'take ss-backbones pretrain to train it, and ss-backbones evaluate to test it' in refuse(capsys, tool, *argv)
 
 
 @pytest.mark.parametrize('text', ['', "default_scope = 'mmpose'"])
@@ -84,11 +82,12 @@ def test_missing_library(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scope: str, package: str
 ):
     config = write(tmp_path / 'a.py', f'default_scope = {scope!r}')
-    monkeypatch.setattr(handover, 'find_spec', lambda name: None)
+    monkeypatch.setattr(library_script, 'find_spec', lambda name: None)
     said = refuse(capsys, 'train', config)
     assert f'{scope}, which is not installed' in said
     assert f'Install {package}==' in said
-    assert 'not installed' in refuse(capsys, 'train', '-h')
+    assert commands.run('train', ['-h']) == 0
+    assert 'not installed' in capsys.readouterr().out
 
 
 def test_missing_library_of_a_base(capsys: pytest.CaptureFixture, tmp_path: Path):
@@ -98,7 +97,7 @@ def test_missing_library_of_a_base(capsys: pytest.CaptureFixture, tmp_path: Path
 
 def test_library_without_its_tools(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(
-        handover, 'find_spec', lambda name: SimpleNamespace(origin=str(tmp_path / name / '__init__.py'))
+        library_script, 'find_spec', lambda name: SimpleNamespace(origin=str(tmp_path / name / '__init__.py'))
     )
     said = refuse(capsys, 'train', write(tmp_path / 'a.py', "default_scope = 'mmdet'"))
     assert str(tmp_path / 'mmdet/.mim/tools/train.py') in said
@@ -107,12 +106,10 @@ def test_library_without_its_tools(capsys: pytest.CaptureFixture, monkeypatch: p
 
 @pytest.mark.parametrize('tool', ['train', 'test'])
 def test_missing_mmengine(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tool: str):
-    monkeypatch.setattr(sys, 'path', list(sys.path))
-    monkeypatch.setitem(sys.modules, 'ss_backbones.openmmlab.launch', None)
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(ROOT / f'tools/{tool}.py'), run_name='__main__')
-    assert stop.value.code == 2
-    assert 'Install it as the README says' in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, 'mmengine', None)
+    for name in [name for name in sys.modules if name.startswith(('ss_backbones.openmmlab', 'mmengine.'))]:
+        monkeypatch.delitem(sys.modules, name)
+    assert 'Install it as the documentation says, most simply with: make setup' in refuse(capsys, tool, CONFIG, 'a.pth')
 
 
 def test_options_that_do_not_fit(capsys: pytest.CaptureFixture):
@@ -140,7 +137,7 @@ def test_weights_that_do_not_load(capsys: pytest.CaptureFixture, monkeypatch: py
         raise CheckpointError('its checkpoint is empty')
 
     monkeypatch.setattr(sys, 'argv', list(sys.argv))
-    monkeypatch.setattr(handover.runpy, 'run_path', run_path)
+    monkeypatch.setattr(library_script.runpy, 'run_path', run_path)
     config = write(tmp_path / 'a.py', "default_scope = 'mmdet'")
     assert 'its checkpoint is empty' in refuse(capsys, 'train', config)
 
@@ -163,10 +160,10 @@ def test_resume_beside_the_config(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     def parse(script: str, run_name: str) -> None:
         seen.append(run_path(script)['parse_args']())
 
-    monkeypatch.setattr(handover.runpy, 'run_path', parse)
+    monkeypatch.setattr(library_script.runpy, 'run_path', parse)
     monkeypatch.setattr(sys, 'argv', list(sys.argv))
     monkeypatch.setenv('LOCAL_RANK', '0')  # which the libraries set
-    handover.main('train', [config if word == 'CONFIG' else word for word in argv])
+    assert commands.run('train', [config if word == 'CONFIG' else word for word in argv]) == 0
     [arguments] = seen
     assert arguments.config == config
     assert arguments.resume in ('auto', True)
@@ -181,7 +178,9 @@ VIT_CONFIG = str(ROOT / 'configs/upernet/upernet_ss-vit-tiny_8xb2-160k_ade20k-51
     ('config', 'option', 'said'),
     [
         (CONFIG, 'model.backbone.arch=b9', "SSPVTv2: arch='b9' is unknown"),
-        (CONFIG, 'model.backbone.width=3', "SSPVTv2: .* unexpected keyword argument 'width'"),
+        (CONFIG, 'model.backbone.widht=3', r'SSPVTv2 has no argument widht. It takes arch, settings, .*_delete_=True'),
+        (CONFIG, 'model.backbone.depth=50', r'SSPVTv2 has no argument depth .*_delete_=True'),
+        (CONFIG, 'model.backbone.out_indexes=(0,)', r'has no argument out_indexes \(perhaps out_indices\)'),
         (VIT_CONFIG, 'model.backbone.window_size=0', 'SSViT: window_size=0 must be a whole number, 1 or more'),
         (VIT_CONFIG, 'model.backbone.type=ss_backbones.SSViT model.backbone.img_size=0', 'SSViT: img_size=0 must be'),
         (VIT_CONFIG, 'model.pretrained=a.pth', "model.pretrained='a.pth' would be handed to SSViT.*init_cfg"),
@@ -207,16 +206,23 @@ def test_missing_data(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyP
     assert 'data/coco/annotations/instances_train2017.json' not in said
 
 
-def test_help_is_the_librarys(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(sys, 'argv', list(sys.argv))
-    mmseg_config = write(tmp_path / 'a.py', "default_scope = 'mmseg'")
-    for argv, words in ((['-h'], 'Train a detector'), ([mmseg_config, '--help'], 'Train a segmentor')):
-        with pytest.raises(SystemExit) as stop:
-            handover.main('train', argv)
-        assert stop.value.code == 0
-        said = capsys.readouterr().out
-        assert words in said
-        assert 'tools/train.py CONFIG' in said
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_help_lists_the_options_of_both_libraries(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tool: str
+):
+    """The libraries' own parsers are asked for comparison."""
+    assert commands.run(tool, ['--help']) == 0
+    said = capsys.readouterr().out
+    assert f'usage: ss-backbones {tool} CONFIG' in said
+    for library, section in zip(('mmdet', 'mmseg'), said.split('options with a config of ')[1:], strict=True):
+        assert section.startswith(f'{library}:')
+        script = Path(find_spec(library).origin).parent / f'.mim/tools/{tool}.py'
+        monkeypatch.setattr(sys, 'argv', [str(script), '--help'])
+        with pytest.raises(SystemExit):
+            runpy.run_path(str(script))['parse_args']()
+        options = set(re.findall(r'--[a-z][a-z_-]+', capsys.readouterr().out)) - {'--help'}
+        assert len(options) > 5
+        assert set(re.findall(r'--[a-z][a-z_-]+', section)) == options
 
 
 # ---- what works: four images, two iterations an epoch

@@ -3,6 +3,7 @@
 import json
 import math
 import struct
+import sys
 from base64 import b64decode
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
@@ -12,18 +13,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tool_call import outcome
 from torch import Tensor
 from torch.nn import functional as F
 
-from ss_backbones import SSViT
-from ss_backbones.checkpoints.files import CheckpointError
+from ss_backbones import SSViT, commands
+from ss_backbones.commands import probe as command
+from ss_backbones.errors import OutputError
 from ss_backbones.layers import GroupedLinear
-from ss_backbones.commands import probe
-from ss_backbones.probing import wording
+from ss_backbones.probing import report
 from ss_backbones.probing.observations import between_blocks, between_layers, sentences, steep
-from ss_backbones.commands.probe import main
-from ss_backbones.probing.reading import read
+from ss_backbones.probing.reading import Series, read
 from ss_backbones.probing.record import LayerStatistics, read_record
 from ss_backbones.probing.statistics import block_statistics, gate_moments, layer_statistics
 
@@ -74,8 +73,8 @@ def save_epoch(folder: Path, epoch: int, state: State | None = None, name: str =
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    return lambda *arguments: outcome(lambda: main([str(argument) for argument in arguments]), capsys)
+def run(call: Callable[..., tuple[int, str]]) -> Run:
+    return lambda *arguments: call('probe', *arguments)
 
 
 # --- statistics of one layer
@@ -154,14 +153,15 @@ def test_weights_that_are_all_zero() -> None:
     assert (found.gate_swing, found.pass_through, found.correlation) == (0, 0, 0)
 
 
-def test_the_report_says_where_the_weights_start() -> None:
+def test_the_report_says_where_the_weights_start(probed: tuple[Path, list[State]]) -> None:
     found = layer_statistics(GroupedLinear(40_000, 4).weight.detach().double().numpy().ravel())
     assert abs(found.slope) < 4 * found.slope_error
     assert (found.sparsity, found.effective_share) == pytest.approx((0.2, 0.33), abs=0.01)
     assert (found.balance, found.size) == pytest.approx((0, 0.01), abs=0.03)
     assert found.size == pytest.approx(0.01, rel=0.02)
-    for said in ('0.01', 'a sparsity of about 0.2,', 'effective share of about 0.33', 'balance of about 0 '):
-        assert said in wording.START
+    words = ' '.join((probed[0] / 'report.html').read_text(encoding='utf-8').split())
+    for said in ('deviation of 0.01. Such weights have a sparsity of about 0.2,', 'share of about 0.33', 'about 0 and'):
+        assert said in words
 
 
 # --- gates
@@ -254,7 +254,7 @@ def test_distances_between_blocks() -> None:
         for j in range(3):
             assert found.values[i, j] == pytest.approx(distance(scaled[i], scaled[j]))
     assert found.above.tolist() == [[False, False, True], [False, False, True], [True, True, False]]
-    assert (found.pairs, found.pairs_above) == (3, 2)
+    assert str(found) == '2 of 3 pairs'
 
 
 def test_weights_of_other_sizes_alone_are_at_no_distance() -> None:
@@ -271,7 +271,8 @@ def test_slopes_are_found_beyond_three_standard_errors() -> None:
     blocks = [block_statistics('blocks.0', block)]
     assert steep(blocks) == [('blocks.0', 'GL1')]
     gl1, gl2 = block['mlp.dfc.gl1.weight'].numpy().ravel(), np.ones(400)
-    text = ' '.join(sentences(blocks, between_blocks([gl1]), between_blocks([gl2]), {'blocks.0': (0.5, True)}).values())
+    distances = {'GL1': between_blocks([gl1]), 'GL2': between_blocks([gl2])}
+    text = ' '.join(sentences(blocks, distances, {'blocks.0': (0.5, True)}).values())
     assert '1 of 2 slopes are beyond 3 standard errors: GL1 of blocks.0.' in text
     assert '0.0054 of 2' in text and 'In 1 of 1 blocks' in text and 'pairs' not in text
 
@@ -309,7 +310,7 @@ def probed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[State]]
     for epoch, state in zip((2, 9, 10), states, strict=True):  # by name 10 comes before 2
         save_epoch(work, epoch, state)
     out = work.parent / 'probe'
-    main([str(work), str(out)])
+    assert commands.run('probe', [str(work), str(out)]) == 0
     return out, states
 
 
@@ -344,7 +345,7 @@ def test_the_report_is_one_file_with_all_pictures(probed: tuple[Path, list[State
         assert picture.startswith(b'\x89PNG') and len(picture) < 1e6
         width, height = struct.unpack('>II', picture[16:24])
         assert 1000 < width < 1600 and 200 < height < 1600
-    words = ' '.join(page.words)
+    words = ' '.join(' '.join(page.words).split())
     for said in ('epoch_10.pth', 'blocks.2', 'independent entries of mean 0 and variance 1', 'interchangeable'):
         assert said in words
     assert 'kernel' not in words, 'there is no convolution'
@@ -378,13 +379,12 @@ def test_a_single_plain_state_dict(run: Run, tmp_path: Path) -> None:
 @pytest.fixture
 def series(monkeypatch: pytest.MonkeyPatch, run: Run) -> Callable[..., list[tuple[str, int | None]]]:
     """The order of the snapshots of a call, without drawing."""
-    from ss_backbones.probing import report
 
     def call(*arguments: object) -> list[tuple[str, int | None]]:
         seen = []
 
-        def contents(record: object, *_: object) -> tuple[dict[str, bytes], dict[str, str]]:
-            seen.extend((shot.checkpoint, shot.epoch) for shot in record.snapshots)
+        def contents(series: Series) -> tuple[dict[str, bytes], dict[str, str]]:
+            seen.extend((shot.checkpoint, shot.epoch) for shot in series.record.snapshots)
             return {}, {}
 
         monkeypatch.setattr(report, 'contents', contents)
@@ -509,7 +509,7 @@ def test_what_cannot_be_probed_is_said(run: Run, tmp_path: Path, case: str) -> N
     write, *said = BAD[case]
     code, text = run(write(tmp_path / 'in'), tmp_path / 'out')
     assert code == 2, text
-    assert text.startswith('tools/probe.py: ') and all(words in text for words in said), text
+    assert text.startswith('ss-backbones probe: ') and all(words in text for words in said), text
     assert not (tmp_path / 'out').exists()
 
 
@@ -552,37 +552,38 @@ def test_nothing_is_written_over(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('made', [False, True])
-@pytest.mark.parametrize('error', [CheckpointError('the disk is full.'), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    'error, code, said',
+    [(OutputError('the disk is full.'), 2, 'the disk is full.'), (KeyboardInterrupt(), 130, 'stopped.')],
+)
 def test_what_fails_while_writing_leaves_nothing(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, made: bool, error: BaseException
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, made: bool, error: BaseException, code: int, said: str
 ) -> None:
-    out, new_file = tmp_path / 'out', probe_command.new_file
+    out, new_file = tmp_path / 'out', command.new_file
 
     def fail_at_the_report(file: Path) -> object:
         if file.name == 'report.html':
             raise error
         return new_file(file)
 
-    from ss_backbones.probing import report
-
     monkeypatch.setattr(report, 'contents', lambda *_: ({'a.png': b'1', 'report.html': b'2'}, {}))
-    monkeypatch.setattr(probe_command, 'new_file', fail_at_the_report)
+    monkeypatch.setattr(command, 'new_file', fail_at_the_report)
     if made:
         out.mkdir()
     file = save_epoch(tmp_path, 1)
-    if isinstance(error, KeyboardInterrupt):
-        with pytest.raises(KeyboardInterrupt):
-            run(file, out)
-    else:
-        assert run(file, out) == (2, 'tools/probe.py: the disk is full.\n')
+    assert run(file, out) == (code, f'ss-backbones probe: {said}\n')
     assert out.exists() == made
     assert not made or not list(out.iterdir())
 
 
 def test_a_missing_package_is_named(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(probe_command, 'find_spec', lambda name: None if name == 'scipy' else name)
+    for name in [name for name in sys.modules if name.startswith('ss_backbones.probing')]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr('ss_backbones.probing')
+    monkeypatch.setitem(sys.modules, 'scipy.stats', None)
     code, text = run(save_epoch(tmp_path, 1), tmp_path / 'out')
-    assert code == 2 and text == 'tools/probe.py: scipy cannot be found. Install it: pip install scipy\n'
+    assert code == 2 and text.startswith('ss-backbones probe: ') and 'scipy' in text and 'nstall' in text
+    assert not (tmp_path / 'out').exists()
 
 
 def test_the_numbers_are_json_of_the_records_kind(probed: tuple[Path, list[State]]) -> None:

@@ -1,4 +1,4 @@
-"""The file between tools/probe.py and tools/derive_settings.py."""
+"""The file between probe and derive-settings."""
 
 import json
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ss_backbones.probing.errors import ProbeError
+from ss_backbones.errors import ProbeError
 from ss_backbones.probing.record import (
     BlockStatistics,
     LayerStatistics,
@@ -55,19 +55,25 @@ def block_of(data: Data) -> Data:
 CHANGES: dict[str, tuple[Callable[[Data], object], str]] = {
     'another format': (lambda d: d.update(format='ss_backbones probe 2'), "'ss_backbones probe 2'"),
     'no format': (lambda d: d.pop('format'), 'None'),
-    'no config': (lambda d: d.pop('config'), "lacks something.*'config'"),
-    'no snapshots': (lambda d: d.pop('snapshots'), "lacks something.*'snapshots'"),
-    'snapshots that are a number': (lambda d: d.update(snapshots=3), 'lacks something'),
-    'a snapshot that is none': (lambda d: d['snapshots'].append(None), 'lacks something'),
-    'empty snapshots': (lambda d: d['snapshots'].clear(), 'no blocks'),
-    'a snapshot without blocks': (lambda d: d['snapshots'][0]['blocks'].clear(), 'no blocks'),
-    'a lost number': (lambda d: block_of(d).pop('gate_swing'), 'lacks something.*gate_swing'),
-    'a lost layer': (lambda d: block_of(d).pop('gl2'), "lacks something.*'gl2'"),
-    'a lost number of a layer': (lambda d: block_of(d)['gl2'].pop('slope'), 'lacks something.*slope'),
-    'a number too many': (lambda d: block_of(d).update(more=1), 'has more.*more'),
-    'a config that is a number': (lambda d: d.update(config=3), 'is no text'),
-    'a name that is a number': (lambda d: block_of(d).update(name=3), 'is no text'),
-    'a text': (lambda d: block_of(d)['gl1'].update(size='2'), r"b.pth: stages.1.blocks.0.gl1: size is '2'"),
+    'no config': (lambda d: d.pop('config'), "lacks .'config'. and has .. more"),
+    'no snapshots': (lambda d: d.pop('snapshots'), "lacks .'snapshots'."),
+    'snapshots that are a number': (lambda d: d.update(snapshots=3), 'snapshots must be a list'),
+    'a snapshot that is none': (lambda d: d['snapshots'].append(None), r'snapshots\[2\] lacks'),
+    'empty snapshots': (lambda d: d['snapshots'].clear(), 'snapshots must be .* and not be empty'),
+    'a snapshot without blocks': (
+        lambda d: d['snapshots'][0]['blocks'].clear(),
+        r'snapshots\[0\].blocks must be .* and not be empty',
+    ),
+    'a lost number': (lambda d: block_of(d).pop('gate_swing'), r'blocks\[0\] lacks .*gate_swing'),
+    'a lost layer': (lambda d: block_of(d).pop('gl2'), "lacks .'gl2'."),
+    'a lost number of a layer': (lambda d: block_of(d)['gl2'].pop('slope'), r'gl2 lacks .*slope'),
+    'a number too many': (lambda d: block_of(d).update(more=1), "has .'more'. more"),
+    'a config that is a number': (lambda d: d.update(config=3), 'config is 3, and must be a text'),
+    'a name that is a number': (lambda d: block_of(d).update(name=3), 'name is 3, and must be a text'),
+    'a text': (
+        lambda d: block_of(d)['gl1'].update(size='2'),
+        r"snapshots\[1\].blocks\[0\].gl1.size is '2', and must be a finite number",
+    ),
     'true': (lambda d: block_of(d).update(pass_through=True), 'pass_through is True'),
     'null': (lambda d: block_of(d).update(correlation=None), 'correlation is None'),
     'NaN': (lambda d: block_of(d)['gl2'].update(slope=float('nan')), 'slope is nan'),

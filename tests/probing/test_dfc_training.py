@@ -1,6 +1,7 @@
 """A DFC network as a user trains it: stopped, resumed, exported, probed, and followed by the network it asks for."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,8 @@ from tiny_training import (  # noqa: E402
     train,
     write_training,
 )
-from tool_call import call_tool  # noqa: E402
 
+Run = Callable[..., tuple[int, str]]
 EPOCHS = 2
 NETWORK = """
 model['backbone'].update(name='dfc_deit_tiny_patch16_224', img_size=32, drop_path_rate=0.0)
@@ -51,30 +52,23 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(config: Path, whole: Pat
     assert len(learnt) == 12 * 6  # all of DFC's tensors in all blocks
 
 
-def test_it_is_exported(config: Path, whole: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_it_is_exported(config: Path, whole: Path, tmp_path: Path, call: Run) -> None:
     pytest.importorskip('onnxscript')
     pytest.importorskip('onnxruntime')
-    from ss_backbones.commands.export import main
-
-    argv = ['export.py', config, tmp_path / 'dfc.onnx', '--checkpoint', whole / f'epoch_{EPOCHS}.pth', '--dynamic']
-    code, said = call_tool(main, argv, monkeypatch, capsys)  # which compares with onnxruntime
+    checkpoint = whole / f'epoch_{EPOCHS}.pth'
+    code, said = call('export', config, tmp_path / 'dfc.onnx', '--checkpoint', checkpoint, '--dynamic')
     assert code == 0, said
+    # the export compares with onnxruntime
     assert 'the logits of dfc_deit_tiny_patch16_224' in said and (tmp_path / 'dfc.onnx').exists()
 
 
-def test_from_a_probe_to_the_network_it_asks_for(
-    config: Path, whole: Path, tmp_path: Path, monkeypatch, capsys
-) -> None:
+def test_from_a_probe_to_the_network_it_asks_for(config: Path, whole: Path, tmp_path: Path, call: Run) -> None:
     pytest.importorskip('scipy')
-    from ss_backbones.commands.derive_settings import main as derive
-    from ss_backbones.commands.probe import main as probe
-
-    code, said = call_tool(probe, ['probe.py', whole, tmp_path / 'probe'], monkeypatch, capsys)
+    code, said = call('probe', whole, tmp_path / 'probe')
     assert code == 0, said
     found = json.loads((tmp_path / 'probe/probe.json').read_text())
     assert [snapshot['epoch'] for snapshot in found['snapshots']] == [1, 2]
-    argv = ['derive_settings.py', tmp_path / 'probe/probe.json', '--budget', '0.75', '--base', config]
-    code, said = call_tool(derive, argv, monkeypatch, capsys)
+    code, said = call('derive-settings', tmp_path / 'probe/probe.json', '--budget', '0.75', '--base', config)
     assert code == 0, said
     derived = tmp_path / 'probe/derived.py'
     train(derived, tmp_path / 'run')

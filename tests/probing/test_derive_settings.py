@@ -1,8 +1,7 @@
-"""tools/derive_settings.py: the rule against values worked out by hand, the budget, and the config that is written."""
+"""derive-settings: the rule against values worked out by hand, the budget, and the config that is written."""
 
 import ast
-import runpy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
@@ -13,19 +12,17 @@ import torch
 from mmengine.config import Config
 from tiny_images import write_classes, write_config
 from tiny_training import train
-from tool_call import call_tool
 
 from ss_backbones.complexity import complexity
 from ss_backbones.openmmlab import SSPVTv2, SSViT
 from ss_backbones.probing.budget import Fit, fit
-from ss_backbones.commands.derive_settings import main
-from ss_backbones.probing.reasons import reason_of
 from ss_backbones.probing.record import BlockStatistics, LayerStatistics, Record, Snapshot, as_json
-from ss_backbones.probing.rule import evidence_of, factors, setting_of
+from ss_backbones.probing.rule import evidence_of, factors, reason_of, setting_of
 from ss_backbones.probing.target import Target
 from ss_backbones.settings import BlockSetting, specific_setting
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
+Run = Callable[..., tuple[int, str]]
 VIT = Target(dict(type='ss_backbones.SSViT', arch=dict(embed_dim=32, depth=4, num_heads=2), img_size=64, in_channels=3))
 PVT = Target(
     dict(
@@ -63,12 +60,11 @@ def _random_blocks(widths: Sequence[tuple[int, int]], seed: int) -> list[BlockSt
 
 
 def _fit(target: Target, blocks: Sequence[BlockStatistics], budget: float) -> Fit:
-    plain = target.cost(target.plain).macs
-    return fit(evidence_of(blocks), target.is_vit, budget, plain, target.cost_of)
+    return fit(evidence_of(blocks), target, budget)
 
 
-def _settings(blocks: Sequence[BlockStatistics], factor: float = 1.0, is_vit: bool = True) -> list[BlockSetting]:
-    return [setting_of(item, factor, is_vit) for item in evidence_of(blocks)]
+def _settings(blocks: Sequence[BlockStatistics], factor: float = 1.0, splits_tokens: bool = True) -> list[BlockSetting]:
+    return [setting_of(item, factor, splits_tokens) for item in evidence_of(blocks)]
 
 
 # The rule
@@ -137,7 +133,7 @@ def test_channels_that_pass_become_the_bypass() -> None:
     found = _settings(blocks)
     assert [s.mlp_split for s in found] == [0.0, 0.0, 0.25, 0.5]
     assert [s.attn_split for s in found] == [0.0, 0.0, 0.125, 0.25]
-    assert [s.attn_split for s in _settings(blocks, is_vit=False)] == [0.0] * 4
+    assert [s.attn_split for s in _settings(blocks, splits_tokens=False)] == [0.0] * 4
     narrow = _settings(blocks, 0.9)  # attn_ratio is below 1
     assert [(s.mlp_split, s.attn_split) for s in narrow][-1] == (0.5, 0.0)
 
@@ -193,10 +189,10 @@ def test_the_largest_factor_within_the_budget(target: Target) -> None:
         network = {'SSViT': SSViT, 'SSPVTv2': SSPVTv2}[backbone.pop('type').removeprefix('ss_backbones.')](**backbone)
         counted = complexity(network, (1, 3, *target.size))
         assert counted == found.cost and counted.macs <= budget * plain
-        assert found.settings == [setting_of(item, found.factor, target.is_vit) for item in evidence]
+        assert found.settings == [setting_of(item, found.factor, target.splits_tokens) for item in evidence]
         later = possible[possible.index(found.factor) + 1 :]
         for factor in later[:1]:
-            wider = [setting_of(item, factor, target.is_vit) for item in evidence]
+            wider = [setting_of(item, factor, target.splits_tokens) for item in evidence]
             assert wider != found.settings and target.cost_of(wider).macs > budget * plain
         if before:
             for old, new in zip(before, found.settings, strict=True):
@@ -233,8 +229,8 @@ def _named(blocks: Sequence[BlockStatistics]) -> list[BlockStatistics]:
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # noqa: ANN201
-    return lambda *argv: call_tool(main, ['tools/derive_settings.py', *argv], monkeypatch, capsys)
+def derive(call: Run) -> Run:
+    return lambda *arguments: call('derive-settings', *arguments)
 
 
 def _dfc_training(folder: Path, backbone: str = "name='dfc_deit_tiny_patch16_224', img_size=32") -> Path:
@@ -260,10 +256,10 @@ def flattened(tmp_path_factory: pytest.TempPathFactory) -> str:
     return config.pretty_text
 
 
-def test_what_is_written_is_what_is_printed_and_trains(flattened: str, tmp_path: Path, call) -> None:  # noqa: ANN001
+def test_what_is_written_is_what_is_printed_and_trains(flattened: str, tmp_path: Path, derive: Run) -> None:
     blocks = _random_blocks([(192, 768)] * 12, seed=3)
     probe = _write(tmp_path, blocks, flattened)
-    code, said = call(probe, '--budget', '0.7')
+    code, said = derive(probe, '--budget', '0.7')
     assert code == 0, said
     path = tmp_path / 'derived.py'
     config = Config.fromfile(path)
@@ -310,7 +306,7 @@ def test_what_is_written_is_what_is_printed_and_trains(flattened: str, tmp_path:
     assert config.test_cfg is not None
 
     before = path.read_bytes()
-    code, said = call(probe, '--budget', '0.8')
+    code, said = derive(probe, '--budget', '0.8')
     assert code == 2 and 'exists already' in said and path.read_bytes() == before
 
     train(path, tmp_path / 'run')
@@ -329,13 +325,13 @@ def _small(mlp: str = 'dfc', kind: str = 'SSViT', **more: object) -> str:
     return Config(dict(default_scope='mmseg', model=dict(type='EncoderDecoder', backbone=backbone))).pretty_text
 
 
-def test_a_segmenters_backbone(tmp_path: Path, call) -> None:  # noqa: ANN001
+def test_a_segmenters_backbone(tmp_path: Path, derive: Run) -> None:
     weights = dict(type='Pretrained', checkpoint='dfc.pth')
     for name, scope in (('a', ''), ('b', 'ss_backbones.')):
         (tmp_path / name).mkdir()
         text = _small(kind=f'{scope}SSViT', init_cfg=weights, drop_path_rate=0.2)
         probe = _write(tmp_path / name, _named(_random_blocks([(32, 128)] * 4, 4)), text)
-        code, said = call(probe, '--budget', '0.8')
+        code, said = derive(probe, '--budget', '0.8')
         assert code == 0 and 'model.backbone.init_cfg (dfc.pth) is left out' in said
         backbone = dict(Config.fromfile(tmp_path / name / 'derived.py').model.backbone)
         assert backbone.pop('type') == f'{scope}SSViT' and backbone['drop_path_rate'] == 0.2
@@ -345,11 +341,11 @@ def test_a_segmenters_backbone(tmp_path: Path, call) -> None:  # noqa: ANN001
         assert cost.macs <= 0.8 * VIT.cost(VIT.plain).macs
 
 
-def test_places_for_weights_that_are_yet_to_be_filled_stay(tmp_path: Path, call) -> None:  # noqa: ANN001
+def test_places_for_weights_that_are_yet_to_be_filled_stay(tmp_path: Path, derive: Run) -> None:
     base = ROOT / 'configs/upernet/upernet_deit-tiny_8xb2-160k_ade20k-512x512.py'
     probe = _write(tmp_path, [_block(width=(192, 768), name=f'b{i}') for i in range(12)], None)
     out = tmp_path / 'mine.py'
-    code, said = call(probe, '--budget', '0.9', '--base', base, '--out', out)
+    code, said = derive(probe, '--budget', '0.9', '--base', base, '--out', out)
     assert code == 0 and 'left out' not in said, said
     assert 'model.backbone.init_cfg names no checkpoint yet: fill in' in said
     theirs, mine = Config.fromfile(base), Config.fromfile(out)
@@ -360,7 +356,7 @@ def test_places_for_weights_that_are_yet_to_be_filled_stay(tmp_path: Path, call)
     assert mine.to_dict() == theirs.to_dict()
 
 
-def test_multiply_adds_of_another_size(tmp_path: Path, call) -> None:  # noqa: ANN001
+def test_multiply_adds_of_another_size(tmp_path: Path, derive: Run) -> None:
     base = tmp_path / 'base.py'
     base.write_text("model = dict(backbone=dict(type='SSPVTv2', arch='b0'))")
     arch = timm.create_model('ss_pvt_v2_b0').arch
@@ -369,7 +365,7 @@ def test_multiply_adds_of_another_size(tmp_path: Path, call) -> None:  # noqa: A
     found = {}
     for shape in ((), ('--shape', '320', '480')):
         out = tmp_path / f'mine{len(found)}.py'
-        code, said = call(probe, '--budget', '0.6', '--base', base, '--out', out, *shape)
+        code, said = derive(probe, '--budget', '0.6', '--base', base, '--out', out, *shape)
         assert code == 0 and ('320 x 480 pixels' in said) == bool(shape), said
         found[shape] = Config.fromfile(out).model.backbone.settings
     small, large = ([s['mlp_ratio'] for s in settings] for settings in found.values())
@@ -377,14 +373,14 @@ def test_multiply_adds_of_another_size(tmp_path: Path, call) -> None:  # noqa: A
     plain, mine = (SSPVTv2('b0', settings=s) for s in ('uniform', found['--shape', '320', '480']))
     share = complexity(mine, (1, 3, 320, 480)).macs / complexity(plain, (1, 3, 320, 480)).macs
     assert 0.5 < share <= 0.6
-    code, said = call(probe, '--budget', '0.6', '--base', base, '--out', tmp_path / 'no.py', '--shape', '0', '5')
-    assert code == 2 and '--shape 0 5: both must be at least 1' in said
+    code, said = derive(probe, '--budget', '0.6', '--base', base, '--out', tmp_path / 'no.py', '--shape', '0', '5')
+    assert code == 2 and "--shape: '0' must be a whole number of pixels, at least 1" in said
 
 
-def test_blocks_that_the_config_does_not_build_stay_plain(tmp_path: Path, call) -> None:  # noqa: ANN001
+def test_blocks_that_the_config_does_not_build_stay_plain(tmp_path: Path, derive: Run) -> None:
     text = _small(pyramid=False, out_indices=[0, 1])
     probe = _write(tmp_path, _named(_random_blocks([(32, 128)] * 2, 5)), text)
-    assert call(probe, '--budget', '0.8')[0] == 0
+    assert derive(probe, '--budget', '0.8')[0] == 0
     backbone = dict(Config.fromfile(tmp_path / 'derived.py').model.backbone)
     backbone.pop('type')
     network = SSViT(**backbone)
@@ -392,14 +388,14 @@ def test_blocks_that_the_config_does_not_build_stay_plain(tmp_path: Path, call) 
     assert network.settings[0] != BlockSetting()
 
 
-def test_a_classifiers_pvt(tmp_path: Path, call) -> None:  # noqa: ANN001
+def test_a_classifiers_pvt(tmp_path: Path, derive: Run) -> None:
     base = tmp_path / 'base.py'
     base.write_text("model = dict(type='X', backbone=dict(name='ss_pvt_v2_b0', mlp='dfc', settings='uniform'))")
     arch = timm.create_model('ss_pvt_v2_b0').arch
     widths = [(dim, dim * r) for dim, n, r in zip(arch.embed_dims, arch.depths, arch.mlp_ratios, strict=True)] * 2
     widths = [width for pair in zip(widths[:4], widths[4:], strict=True) for width in pair]
     probe = _write(tmp_path, _random_blocks(widths, 6), None)
-    code, said = call(probe, '--budget', '0.8', '--base', base)
+    code, said = derive(probe, '--budget', '0.8', '--base', base)
     assert code == 0, said
     backbone = dict(Config.fromfile(tmp_path / 'derived.py').model.backbone)
     network = timm.create_model(**{'model_name': backbone.pop('name'), **backbone})
@@ -408,22 +404,22 @@ def test_a_classifiers_pvt(tmp_path: Path, call) -> None:  # noqa: ANN001
     assert all(s.attn_split == 0 for s in network.settings) and 'mlp' not in backbone
 
 
-def test_the_smallest_share_that_is_named_can_be_met(tmp_path: Path, call) -> None:  # noqa: ANN001
+def test_the_smallest_share_that_is_named_can_be_met(tmp_path: Path, derive: Run) -> None:
     probe = _write(tmp_path, _random_blocks([(32, 128)] * 4, 7), _small())
-    code, said = call(probe, '--budget', '0.01')
-    assert code == 2 and 'tools/derive_settings.py: --budget 0.01 cannot be met' in said
+    code, said = derive(probe, '--budget', '0.01')
+    assert code == 2 and 'ss-backbones derive-settings: --budget 0.01 cannot be met' in said
     least = said.rpartition(' is ')[2].strip().rstrip('.')
     assert 0.1 < float(least) < 0.6
-    assert call(probe, '--budget', f'{float(least) - 0.001:.3f}')[0] == 2
+    assert derive(probe, '--budget', f'{float(least) - 0.001:.3f}')[0] == 2
     assert not (tmp_path / 'derived.py').exists()
-    assert call(probe, '--budget', least)[0] == 0
+    assert derive(probe, '--budget', least)[0] == 0
 
 
 @pytest.mark.parametrize('budget', ['', 'much', '0', '-0.5', '1.01', 'nan', 'inf', '75%'])
-def test_budgets_that_are_none(budget: str, tmp_path: Path, call) -> None:  # noqa: ANN001
+def test_budgets_that_are_none(budget: str, tmp_path: Path, derive: Run) -> None:
     probe = _write(tmp_path, _random_blocks([(32, 128)] * 4, 7), _small())
-    code, said = call(probe, f'--budget={budget}')
-    assert code == 2 and said.startswith('tools/derive_settings.py: --budget')
+    code, said = derive(probe, f'--budget={budget}')
+    assert code == 2 and said.startswith('ss-backbones derive-settings: argument --budget: ')
     assert repr(budget) in said and 'above 0 and at most 1' in said
     assert list(tmp_path.iterdir()) == [probe]
 
@@ -462,22 +458,22 @@ def test_probes_that_give_no_settings(
     config: str | None,
     words: str,
     tmp_path: Path,
-    call,  # noqa: ANN001
+    derive: Run,
 ) -> None:
     probe = _write(tmp_path, blocks, config)
-    code, said = call(probe, '--budget', '0.75')
-    assert code == 2 and said.startswith('tools/derive_settings.py: ') and words in said, said
+    code, said = derive(probe, '--budget', '0.75')
+    assert code == 2 and said.startswith('ss-backbones derive-settings: ') and words in said, said
     assert 'Traceback' not in said and list(tmp_path.iterdir()) == [probe]
     assert config is not None or '--base CONFIG' in said
 
 
-def test_a_config_that_came_with_a_checkpoint_is_not_run(tmp_path: Path, call) -> None:  # noqa: ANN001
+def test_a_config_that_came_with_a_checkpoint_is_not_run(tmp_path: Path, derive: Run) -> None:
     text = f'model = __import__("pathlib").Path({str(tmp_path / "ran")!r}).touch()'
-    assert call(_write(tmp_path, _FITTING, text), '--budget', '1')[0] == 2
+    assert derive(_write(tmp_path, _FITTING, text), '--budget', '1')[0] == 2
     assert not (tmp_path / 'ran').exists()
 
 
-def test_wrong_command_lines(tmp_path: Path, call) -> None:  # noqa: ANN001
+def test_wrong_command_lines(tmp_path: Path, derive: Run) -> None:
     probe = _write(tmp_path, _FITTING, _small())
     for argv, words in (
         ((probe,), '--budget'),
@@ -487,28 +483,20 @@ def test_wrong_command_lines(tmp_path: Path, call) -> None:  # noqa: ANN001
         ((probe, '--budget', '1', '--base', tmp_path / 'none.py'), 'there is no config file'),
         ((probe, '--budget', '1', '--what'), '--what'),
     ):
-        code, said = call(*argv)
-        assert code == 2 and said.startswith('tools/derive_settings.py: ') and words in said, said
+        code, said = derive(*argv)
+        assert code == 2 and said.startswith('ss-backbones derive-settings: ') and words in said, said
         assert list(tmp_path.iterdir()) == [probe]
 
 
-def test_nothing_is_computed_before_a_refusal(tmp_path: Path, call, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
+def test_nothing_is_computed_before_a_refusal(tmp_path: Path, derive: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / 'derived.py').write_text('mine')
     monkeypatch.setattr(Target, 'build', None)
-    code, said = call(_write(tmp_path, _FITTING, _small()), '--budget', '1')
+    code, said = derive(_write(tmp_path, _FITTING, _small()), '--budget', '1')
     assert code == 2 and 'derived.py exists already' in said and (tmp_path / 'derived.py').read_text() == 'mine'
 
 
-def test_names_from_a_checkpoint_stay_inside_the_comments(tmp_path: Path, call) -> None:  # noqa: ANN001
+def test_names_from_a_checkpoint_stay_inside_the_comments(tmp_path: Path, derive: Run) -> None:
     blocks = [replace(block, name='b\nimport os #') for block in _FITTING]
-    assert call(_write(tmp_path, blocks, _small()), '--budget', '1')[0] == 0
+    assert derive(_write(tmp_path, blocks, _small()), '--budget', '1')[0] == 0
     tree = ast.parse((tmp_path / 'derived.py').read_text())
     assert all(isinstance(statement, ast.Assign) for statement in tree.body)
-
-
-def test_the_thin_tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    tool = ROOT / 'tools/derive_settings.py'
-    code, said = call_tool(
-        lambda: runpy.run_path(str(tool), run_name='__main__') and 0, [tool, '--help'], monkeypatch, capsys
-    )
-    assert code == 0 and 'PROBE.json' in said and '--budget' in said and '--base' in said
