@@ -12,6 +12,7 @@ large matrix product reached beside it; a training step counts as three forward 
 
 import argparse
 import os
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,7 +62,7 @@ def main(argv: list[str], program: str) -> int:
     if plan.detector:
         need_mmdet('--detector')
     standard = DETECTOR_SHAPES[plan.mode] if plan.detector else SHAPES[plan.device, plan.mode]
-    shapes = [Shape.parse(text) for text in dict.fromkeys(arguments.shapes or standard)]
+    shapes = list(dict.fromkeys(Shape.parse(text) for text in arguments.shapes or standard))
     models = arguments.models or MODELS[plan.device]
     if arguments.fold:
         models = [form for name in models for form in with_folded(name)]
@@ -72,7 +73,8 @@ def main(argv: list[str], program: str) -> int:
     print(f'{machine}, torch {torch.__version__}, {plan}')
     failed = written = False
     with tempfile.TemporaryDirectory() as folder:
-        os.environ['TORCHINDUCTOR_CACHE_DIR'] = folder  # or the seconds of compiling would be those of an earlier call
+        if plan.compiled:  # into an empty cache, or the seconds would be those of an earlier call
+            os.environ['TORCHINDUCTOR_CACHE_DIR'] = folder
         for shape in shapes:
             outcome = measure_shape(candidates, shape, plan, arguments.runs)
             print(f'\n{shape}')
@@ -90,6 +92,7 @@ def main(argv: list[str], program: str) -> int:
                 rounds = len(next(iter(results.values())).seconds) if results else 0
                 print(f'  stopped after {rounds} of {arguments.runs} rounds')
                 return 130
+            sys.stdout.flush()  # a shape may take an hour, and a log is read meanwhile
             failed |= bool(outcome.failed)
             if plan.compiled:
                 torch.compiler.reset()  # what was compiled for this shape counts against the limit for the next
