@@ -437,7 +437,7 @@ _FITTING = [_block(width=(32, 128))] * 4
         (_FITTING, 'import os', 'line 1 is no "name = value"'),
         (_FITTING, 'model = (', 'SyntaxError'),
         (_FITTING, 'a = 1', 'has no model.backbone'),
-        (_FITTING, "model = dict(backbone=dict(type='ResNet'))", 'is ResNet; settings can be derived for SSViT and'),
+        (_FITTING, "model = dict(backbone=dict(type='ResNet'))", 'is ResNet; settings can be derived for'),
         (_FITTING, "model = dict(backbone=dict(name='resnet18'))", "'resnet18', no model of this package"),
         (_FITTING, "model = dict(backbone=dict(type='SSViT', arch='huge'))", "cannot be built: arch='huge'"),
         (_FITTING, "model = dict(backbone=dict(name='ss_vit_tiny_patch16_224', dept=3))", 'cannot be built: '),
