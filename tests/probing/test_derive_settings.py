@@ -342,6 +342,7 @@ def test_a_segmenters_backbone(tmp_path: Path, derive: Run) -> None:
         assert config.optim_wrapper == OPTIMISER
         backbone = dict(config.model.backbone)
         assert backbone.pop('type') == f'{scope}SSViT' and backbone['drop_path_rate'] == 0.2
+        assert 'init_cfg' not in backbone
         network = SSViT(**backbone)
         cost = VIT.cost_of(network.settings)
         assert f'  derived         {cost}' in said
