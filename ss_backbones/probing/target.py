@@ -70,6 +70,11 @@ class Target:
         """What one of its networks costs for an image of :attr:`size`."""
         return complexity(network, (1, network.in_channels, *self.size))
 
+    @cached_property
+    def plain_cost(self) -> Complexity:
+        """What the network that has ``settings='uniform'`` costs."""
+        return self.cost(self.plain)
+
     def cost_of(self, settings: Sequence[BlockSetting]) -> Complexity:
         """What the network costs with these settings for the blocks that are built.
 
