@@ -47,8 +47,8 @@ def run(name: str, argv: Sequence[str], program: str = '') -> int:
             raise
         sys.stderr.write(f'{program}: {error}. Install it as the documentation says, most simply with: make setup\n')
         return 2
-    except KeyboardInterrupt:
-        sys.stderr.write(f'{program}: stopped.\n')
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(f'{program}: stopped. {stop}'.rstrip() + '\n')
         return 130
 
 

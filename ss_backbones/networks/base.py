@@ -227,8 +227,8 @@ class Network(nn.Module):
             NotImplementedError: Always.
         """
         raise NotImplementedError(
-            f'{type(self).__name__} cannot be scripted: its blocks differ by their settings, which TorchScript does not '
-            'follow. Take torch.jit.trace, torch.compile, torch.export or ss_backbones export (ONNX).'
+            f'{type(self).__name__} cannot be scripted: its blocks differ by their settings, and TorchScript does not '
+            'follow that. Take torch.jit.trace, torch.compile, torch.export or the command ss-backbones export (ONNX).'
         )
 
 

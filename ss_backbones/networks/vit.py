@@ -164,8 +164,8 @@ class ViT(ColumnarNetwork):
             )
             blocks.append(Block(dim, attn, self.make_mlp(dim, setting), self.drop_paths[i]))
         self.blocks = nn.ModuleList(blocks)
-        self.make_outputs()
         self.init_own()
+        self.make_outputs()
 
     def init_layer(self, layer: nn.Module) -> None:
         """DeiT's initialisation, or DFC-DeiT's own; convolutions keep torch's."""

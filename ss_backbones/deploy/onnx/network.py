@@ -68,15 +68,12 @@ def choose(
 def _of_config(path: str, checkpoint: str | None, features: bool, num_classes: int | None, dynamic: bool) -> Chosen:
     # Only a config needs OpenMMLab, so a machine without it can still export the timm models.
     try:
-        from ...openmmlab.backbone_building import OWN_TYPES, SCOPE, build_backbone, type_of
-        from ...openmmlab.command_line import UsageError, read_config
-        from ...openmmlab.model_check import find_misfit
+        from ...openmmlab.backbone_building import build_backbone, own_class
+        from ...openmmlab.configs import library_of, read_config
+        from ...openmmlab.model_check import check_model
     except ModuleNotFoundError as error:
         raise ExportError(f'A config needs OpenMMLab: {error}. Install it as the README says: make setup') from error
-    try:
-        config = read_config(path, {}, custom_imports=True)
-    except UsageError as error:
-        raise ExportError(str(error)) from error
+    config = read_config(path, {}, custom_imports=True)
     model = config.get('model') or {}
     backbone = model.get('backbone')
     if not isinstance(backbone, Mapping):
@@ -91,23 +88,19 @@ def _of_config(path: str, checkpoint: str | None, features: bool, num_classes: i
         raise ExportError(
             f'--features and --num-classes are for classifiers; of {path} the backbone is exported, which gives maps.'
         )
-    kind = type_of(backbone)
-    if kind not in OWN_TYPES:
-        raise ExportError(
-            f'The backbone of {path} is {kind}; this tool exports {" and ".join(OWN_TYPES)}, and nothing else.'
-        )
-    misfit = find_misfit(config, 'export')
-    if misfit:
-        raise ExportError(f'{path}: {misfit}')
+    cls = own_class(backbone)
+    if cls is None:
+        raise ExportError(f'The backbone of {path} is {backbone.get("type")}; only backbones of this package are exported.')
+    check_model(config, 'export', path)
     bf16 = backbone.get('bf16', False)
-    plain = {**backbone, 'type': SCOPE + kind, 'bf16': False, 'init_cfg': None}
-    network = build_backbone(plain, config.get('default_scope', 'mmengine'))
+    plain = {**backbone, 'type': cls, 'bf16': False, 'init_cfg': None}
+    network = build_backbone(plain, library_of(config))
     if dynamic:
         check_dynamic(network)
     notes = load(network, checkpoint, backbone.get('init_cfg') or {})
     if bf16:
         notes = (*notes, 'bf16=True is left out: the file computes in float32.')
-    return Chosen(network.eval(), f'the maps of the backbone ({kind}), without neck and heads', notes, maps=True)
+    return Chosen(network.eval(), f'the maps of the backbone ({cls.__name__}), without neck and heads', notes, maps=True)
 
 
 def _classifier(
