@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ((3, 10), (3, 12))  # the first and the last version that the pinned libraries work with
 UV = '0.13.8'  # pinned, because another version may keep another cache and compile mmcv again
 OLDEST_UV = (0, 8, 4)  # reads what pyproject.toml says about building mmcv
-GIGABYTES = 12.0  # free disk space that is needed, the caches of uv and of the compiler included
+GIGABYTES = 7.0  # free disk space that is needed: 5.5 stay, the rest is for compiling
 HEARTBEAT = 15.0  # seconds between two lines about what is going on
 
 
