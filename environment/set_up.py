@@ -32,7 +32,7 @@ def check_python() -> list[str]:
     problems = []
     if not first <= version <= last:
         problems.append(
-            f'Python {version[0]}.{version[1]} ({sys.executable}) is none of the versions that the libraries work with, '
+            f'Python {version[0]}.{version[1]} ({sys.executable}) is none of the versions that the libraries need, '
             f'{first[0]}.{first[1]} to {last[0]}.{last[1]}. Give another one: make setup PYTHON=/path/to/python3.11'
         )
     headers = Path(sysconfig.get_path('include'))
