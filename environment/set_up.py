@@ -108,7 +108,7 @@ def sync(uv: str, start: float) -> int:
     """Let uv bring .venv up to date, with mmcv's build told in lines; returns uv's exit code."""
     environment = dict(os.environ)
     environment.pop('VIRTUAL_ENV', None)  # of a shell with another environment: uv would warn of it
-    wrapper = Path(__file__).with_name('cxx')
+    wrapper = Path(__file__).with_name('cxx.py')
     with tempfile.TemporaryDirectory() as folder:
         if ' ' not in str(wrapper):  # which a build takes for two words
             environment |= {'CXX': str(wrapper), 'REAL_CXX': str(compiler()), 'PRECOMPILED': folder}

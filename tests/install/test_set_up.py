@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CXX = ROOT / 'environment/cxx'
+CXX = ROOT / 'environment/cxx.py'
 
 # A compiler that notes its words, writes what it is told to, and fails where the variable FAILS names one of its words.
 COMPILER = """#!/bin/sh
