@@ -24,6 +24,7 @@ from tiny_images import write_classes
 
 from ss_backbones import commands
 from ss_backbones.commands.parsing import Parser
+from ss_backbones.openmmlab.configs import find_config
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
@@ -182,6 +183,10 @@ def _bare(command: Snippet) -> str:
     return re.sub(r'^(\w+=\S+ )+', '', command.text)
 
 
+def test_blocks_are_of_a_kind_that_is_looked_at() -> None:
+    assert {block.language for block in BLOCKS} <= {'bash', 'python', 'bibtex'}
+
+
 # --- commands
 
 
@@ -253,7 +258,7 @@ def _check_arguments(name: str, words: list[str]) -> None:
     if '--cfg-options' in words and Path(words[0]).is_file():  # one that another command makes is not there
         _check_options(words)
     if name in ('train', 'test'):  # these hand their arguments on
-        scope = Config.fromfile(words[0]).default_scope
+        scope = Config.fromfile(find_config(words[0])).default_scope
         tool = Path(sys.modules[scope].__file__).parent / f'.mim/tools/{name}.py'
         with mock.patch.object(sys, 'argv', [tool.name, *words]):
             runpy.run_path(str(tool), run_name='documentation')['parse_args']()
