@@ -251,7 +251,7 @@ class _Parsed(Exception):
 
 def _check_arguments(name: str, words: list[str]) -> None:
     assert name in commands.COMMANDS
-    if not words or words[0].startswith('-'):  # it is only named
+    if not words:  # it is only named
         return
     for word in words:
         assert not word.startswith('configs/') or Path(word).is_file(), word
