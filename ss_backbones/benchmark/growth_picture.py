@@ -21,13 +21,14 @@ def draw(cells: Cells, names: Sequence[str], panels: Mapping[str, str], title: s
     Args:
         cells: What was measured.
         names: Of the networks.
-        panels: Title of each panel, with the unit, and what of the cells it shows.
+        panels: Title of each panel, with the unit, and what of the cells it shows; where there is nothing, the panel is left out.
         title: Of the picture.
         out: A new PNG file.
 
     Raises:
         OutputError: It cannot be written.
     """
+    panels = {label: column for label, column in panels.items() if any(column in cell for cell in cells.values())}
     figure, axes = new_figure(1, len(panels), (4.6 * len(panels), 4.9))
     for ax, (label, column) in zip(axes[0], panels.items(), strict=True):
         _draw_panel(ax, cells, names, column)

@@ -27,15 +27,13 @@ class Checkpoint:
     """What was read of one file.
 
     Args:
-        name: The file's name.
-        epoch: Epochs done, or None where the file does not say.
+        snapshot: The statistics.
         config: The text of the config it was trained with, or None where the file has none.
         kind: Which weights these are, in words: the average, the raw weights, or the only ones.
         blocks: By the block's name, in the order of depth, the tensors by their keys in the block.
     """
 
-    name: str
-    epoch: int | None
+    snapshot: Snapshot
     config: str | None
     kind: str
     blocks: Blocks
@@ -77,8 +75,7 @@ def read_series(source: str, earlier: Sequence[str]) -> Series:
         if not found:
             first = shapes
         _check_same(shapes, file, first, files[0])
-        blocks = tuple(block_statistics(name, block) for name, block in checkpoint.blocks.items())
-        found.append((Snapshot(checkpoint.name, checkpoint.epoch, blocks), checkpoint.kind))
+        found.append((checkpoint.snapshot, checkpoint.kind))
     last = found[-1][0]
     if all(shot.epoch is not None for shot, _ in found):
         found.sort(key=lambda item: item[0].epoch)
@@ -101,7 +98,7 @@ def read(source: str) -> Checkpoint:
 
     Raises:
         CheckpointError: The file cannot be read; see :func:`~ss_backbones.checkpoints.files.read_checkpoint`.
-        ProbeError: It has no DFC, an incomplete one, or weights that are not finite.
+        ProbeError: It has no DFC, an incomplete one, or weights that are not finite or as good as infinite.
     """
     content = read_checkpoint(source)
     found = extract(content, source, average=True)
@@ -115,7 +112,8 @@ def read(source: str) -> Checkpoint:
     if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
         named = _EPOCH_NAME.fullmatch(Path(source).name)
         epoch = int(named[1]) if named else None
-    return Checkpoint(Path(source).name, epoch, config if isinstance(config, str) else None, found.kind, blocks)
+    snapshot = Snapshot(Path(source).name, epoch, tuple(block_statistics(*item) for item in blocks.items()))
+    return Checkpoint(snapshot, config if isinstance(config, str) else None, found.kind, blocks)
 
 
 def _files(source: str, earlier: Sequence[str]) -> list[str]:
