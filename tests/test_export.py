@@ -138,7 +138,9 @@ def test_classifiers(run: Run, tmp_path: Path) -> None:
 
 
 def test_an_existing_file_is_left_alone(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('ss_backbones.deploy.onnx.exporting.to_onnx', lambda *_, **__: pytest.fail('not before the work'))
+    monkeypatch.setattr(
+        'ss_backbones.deploy.onnx.exporting.to_onnx', lambda *_, **__: pytest.fail('not before the work')
+    )
     out = tmp_path / 'out.onnx'
     out.write_text('mine')
     code, said = run('ss_pvt_v2_b0', out)
