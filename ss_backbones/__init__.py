@@ -1,14 +1,15 @@
 """SS vision transformers as backbones for mmdetection, mmsegmentation and timm.
 
 Importing this registers the timm models and, where mmengine is installed, the OpenMMLab backbones. Only a command that
-is about to start (``python -m ss_backbones``, ``ss-backbones``) calls :func:`register` by itself, after it has read its
-command line: torch, timm and mmengine take seconds to import.
+starts (``ss-backbones``, ``python -m ss_backbones``, the scripts in tools/) calls :func:`register` by itself, after it
+has read its command line: torch, timm and mmengine take seconds to import.
 """
 
 import importlib.util
 import sys
 import warnings
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 from .version import __version__
@@ -52,9 +53,16 @@ def __getattr__(name: str) -> object:
 
 
 def _starts_a_command() -> bool:
-    """Whether Python is on its way to ``__main__``: then ``-m`` stands where the script's name will be."""
-    return sys.argv[:1] == ['-m'] or Path((sys.argv or [''])[0]).name == 'ss-backbones'
+    """Whether a command is what Python has been started for, and it has not come further than this import."""
+    if sys.argv[:1] == ['-m']:  # Python is looking for the module that is to run, which may be one that needs this one
+        return ('-m', __name__) in pairwise(sys.orig_argv)
+    script = (sys.argv or [''])[0]
+    # child processes go through the same script, but it is not what they were started with; tools/*.py set the name alone
+    return Path(script).name == 'ss-backbones' and script in (*sys.orig_argv, 'ss-backbones')
 
 
-if not _starts_a_command():
+if _starts_a_command():
+    # as Python itself does after -m: processes that are started from here have the same arguments, and are no commands
+    sys.argv[0] = str(Path(__file__).with_name('__main__.py'))
+else:
     register()

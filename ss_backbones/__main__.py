@@ -2,9 +2,7 @@
 
 import sys
 
-from .commands import main, run
+from .commands import main
 
 if __name__ == '__main__':
-    # the scripts in tools/ come here as well, and say what the user called
-    script = globals().get('SCRIPT')
-    sys.exit(run(script.removeprefix('tools/').removesuffix('.py').replace('_', '-'), sys.argv[1:], script) if script else main())
+    sys.exit(main())

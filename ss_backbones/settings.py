@@ -34,6 +34,10 @@ class BlockSetting:
     attn_ratio: float = 1.0
     attn_split: float = 0.0
 
+    def __str__(self) -> str:
+        """As a config would say it: mmengine writes the config in a work dir so, which can be read again."""
+        return f'dict({", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))})'
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)

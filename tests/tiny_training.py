@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from tiny_images import write_classes, write_config
 
-from ss_backbones.commands.pretrain import main
+from ss_backbones import commands
 from ss_backbones.classification.train_loop import EpochLoop
 
 BATCHES = 6  # of an epoch
@@ -42,13 +42,14 @@ def write_training(folder: Path, epochs: int, more: str = '') -> Path:
     return write_config(folder / 'tiny.py', _MORE + more, epochs, data)
 
 
-def train(config: Path, work_dir: Path, *arguments: str, **options: object) -> None:
-    """tools/pretrain.py in this process; ``options`` are --cfg-options, with __ for a dot."""
+def train(config: Path, work_dir: Path, *arguments: str, code: int = 0, **options: object) -> None:
+    """ss-backbones pretrain in this process, to that exit code; ``options`` are --cfg-options, with __ for a dot."""
     # mmengine keeps its loggers and message hubs by this name
     named = {'experiment_name': f'run{next(_RUNS)}', **options}
     pairs = [f'{key.replace("__", ".")}={value}' for key, value in named.items()]
     with mock.patch.object(Config, 'pretty_text', ''):  # formatting the config for the log takes longer than an epoch
-        main([str(config), '--work-dir', str(work_dir), *arguments, '--cfg-options', *pairs])
+        argv = [str(config), '--work-dir', str(work_dir), *arguments, '--cfg-options', *pairs]
+        assert commands.run('pretrain', argv) == code
 
 
 @contextmanager

@@ -1,9 +1,16 @@
-"""A tool as a user calls it, in this process."""
+"""A command or tool as a user calls it, in this process."""
 
 import sys
 from collections.abc import Callable, Sequence
 
 import pytest
+
+from ss_backbones import commands
+
+
+def call_command(name: str, arguments: Sequence[object], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """The exit code of a command, and everything that was said."""
+    return outcome(lambda: commands.run(name, list(map(str, arguments))), capsys)
 
 
 def call_tool(

@@ -1,11 +1,11 @@
-"""Times backbones and detectors against others: `python -m ss_backbones benchmark`, from a checkout that is not installed too."""
+"""`ss-backbones benchmark`, from a checkout that need not be installed."""
 
 import sys
 from pathlib import Path
-from runpy import run_module
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 if __name__ == '__main__':
-    sys.argv[0] = '-m'
-    run_module('ss_backbones', {'SCRIPT': 'tools/benchmark.py'}, '__main__', alter_sys=True)
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    sys.argv[0] = 'ss-backbones'  # so the package is in no hurry to import torch
+    from ss_backbones.commands import run
+
+    sys.exit(run('benchmark', sys.argv[1:], 'tools/benchmark.py'))

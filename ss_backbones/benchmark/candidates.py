@@ -1,45 +1,43 @@
-"""From a contestant's name to its network.
+"""From a candidate's name to its network.
 
-A name is a network and, after colons, options. Own networks are the archs of SSPVTv2 ('b0') and, after 'vit-', those of
-SSViT ('vit-tiny'), and configs ('NAME.py'); peers are 'timm:NAME' and 'mmdet:PVTv2-b0'.
+A name is a network and, after colons, options. Own networks are those of the catalog, by what their family puts before
+an arch ('b0', 'vit-tiny') or by their timm name, and the networks of configs ('NAME.py', 'ss_backbones::NAME.py'); peers
+are 'timm:NAME' and 'mmdet:PVTv2-b0'.
 """
 
 import copy
 import difflib
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-import ss_backbones
-from ..networks.pvt_v2 import ARCHS as PVT_V2_ARCHS
-from ..networks.vit import ARCHS as VIT_ARCHS
-
-from .config_network import build_config, check_config, is_config
+from ..deploy import fold
+from ..errors import UsageError
+from ..networks.catalog import PRESETS, Preset, short_names
+from ..networks.columnar import ColumnarNetwork
 from .peers import MMDET, build_mmdet, build_timm, check_mmdet, check_timm
 from .plan import Plan, Shape
 
-VIT_CONFIG = Path(__file__).resolve().parents[2] / 'configs/mask_rcnn/mask-rcnn_ss-vit-tiny_fpn_1x_coco.py'
-OWN = (*PVT_V2_ARCHS, *(f'vit-{arch}' for arch in VIT_ARCHS))
-OWN_OPTIONS = ('uniform', 'dfc', 'cp', 'folded')
-CONFIG_OPTIONS = ('cp', 'folded')  # its settings are its own
-PEER_OPTIONS = ('cp',)
-SPELLINGS = {
-    **{name: name for name in OWN},
-    **{f'ss_pvt_v2_{arch}': arch for arch in PVT_V2_ARCHS},  # what timm calls them
-    **{f'ss_vit_{arch}': f'vit-{arch}' for arch in VIT_ARCHS},
-    **{name.removeprefix('mmdet:').lower(): name for name in MMDET},
-    **{'timm': 'timm:NAME', 'mmdet': 'mmdet:NAME'},
-}
-NAMES = (
-    f"own: {', '.join(OWN)}, each with ':uniform' (its plain twin), ':dfc' (the twin with DFC MLPs), ':cp' "
-    "(activations recomputed in the backward pass), ':folded' (ss_backbones.fold); a config of "
-    "this package, NAME.py, with ':cp' and ':folded'; peers: timm:NAME, also with ':cp', "
-    f'and {", ".join(MMDET)}'
-)
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network that can be measured, with what a new process needs to build it as well.
+
+    Args:
+        name: What the user called it.
+        own: It is none of the peers.
+        build: Makes the network for images of a shape, with random weights and without drop path. It returns maps, or
+            a classifier's output where there are none.
+    """
+
+    name: str
+    own: bool
+    build: Callable[[Shape], nn.Module]
 
 
 def is_own(name: str) -> bool:
@@ -48,100 +46,146 @@ def is_own(name: str) -> bool:
 
 def split(name: str) -> tuple[str, list[str]]:
     """The network, with 'timm:' or 'mmdet:' before a peer's, and the options."""
-    words = name.split(':')
-    start = 1 if is_own(name) else 2
-    return ':'.join(words[:start]), words[start:]
+    network, options = re.fullmatch(r'(.*\.py|(?:timm:|mmdet:)?[^:]*)((?::.*)?)', name, re.DOTALL).groups()
+    return network, options.split(':')[1:]
 
 
-def check(name: str, plan: Plan) -> None:
-    """Find out whether a contestant can take part, before anything is measured.
+def own_networks() -> dict[str, Preset]:
+    """The catalog, by short names and by timm's."""
+    short = {name: Preset(name, network, arch) for name, (network, arch) in short_names().items()}
+    return short | PRESETS
+
+
+def find(name: str, plan: Plan) -> Candidate:
+    """The candidate of a name.
 
     Raises:
-        ValueError: It cannot; the text says why.
+        UsageError: It cannot take part; the text says why.
     """
     network, options = split(name)
-    if is_config(network):
-        check_config(network, plan.detector)
+    recompute, folded = 'cp' in options, 'folded' in options
+    possible = ('cp', 'folded')
+    if network.endswith('.py'):  # whose settings are its own
+        build = partial(_build_config, network, recompute)
+        _check_config(network, plan.detector)
     elif is_own(network):
-        if network not in OWN:
-            raise ValueError(f'there is no contestant {network!r}{_hint(network)}; --help lists all')
-        if not hasattr(ss_backbones, 'SSPVTv2'):
-            raise ValueError(f'{name!r} needs mmengine, which cannot be imported here. Install it as the README says')
+        if network not in (own := own_networks()):
+            raise UsageError(f'there is no candidate {network!r}{_hint(network, list(own))}.')
+        possible = ('uniform', 'dfc', *possible)
+        build = partial(_build_own, _with_options(own[network], options), recompute, plan.detector)
     elif network.startswith('timm:'):
         check_timm(network, plan.detector)
+        possible = ('cp',)
+        build = partial(build_timm, network, recompute)
     else:
         check_mmdet(network)
-    _check_options(name, options, _possible_options(network))
-    if 'cp' in options and network.startswith('mmdet:'):
-        raise ValueError(f"{name!r}: mmdet's PVTv2 cannot recompute activations; leave ':cp' out")
-    if 'cp' in options and plan.mode != 'train':
-        raise ValueError(f"{name!r}: ':cp' changes the backward pass alone; it needs --mode train")
-    if 'folded' in options:
-        if plan.mode != 'infer':
-            raise ValueError(f'{name!r}: a folded model cannot be trained; measure it with --mode infer')
-        if not hasattr(ss_backbones, 'fold'):
-            raise ValueError(f'{name!r}: this version of ss_backbones has no fold(), so nothing can be folded')
-
-
-def _possible_options(network: str) -> Sequence[str]:
-    if is_config(network):
-        return CONFIG_OPTIONS
-    return OWN_OPTIONS if is_own(network) else PEER_OPTIONS
+        possible = ()
+        build = partial(build_mmdet, network)
+    for option in options:
+        if option not in possible:
+            there = f'Possible here: :{", :".join(possible)}' if possible else 'It can have none'
+            raise UsageError(f"{name!r} has the unknown option ':{option}'. {there}.")
+        if options.count(option) > 1:
+            raise UsageError(f"{name!r} has the option ':{option}' more than once; give it once.")
+    if recompute and plan.mode != 'train':
+        raise UsageError(f"{name!r}: ':cp' changes the backward pass alone; it needs --mode train.")
+    if folded and plan.mode != 'infer':
+        raise UsageError(f'{name!r}: a folded model cannot be trained; measure it with --mode infer.')
+    return Candidate(name, is_own(name), partial(_build_folded, build) if folded else build)
 
 
 def with_folded(name: str) -> list[str]:
-    """The contestant and, of an own one that is not folded, its folded form."""
+    """The candidate and, of an own one that is not folded, its folded form."""
     return [name, f'{name}:folded'] if is_own(name) and 'folded' not in split(name)[1] else [name]
 
 
-def _hint(network: str) -> str:
+def _hint(network: str, own: Sequence[str]) -> str:
     """What was meant, or else what there is."""
     word = network.lower()
-    if not word.startswith('ss_') and timm.is_model(word):  # timm has the own models too
+    if timm.is_model(word) and word not in own:
         return f'; perhaps timm:{word}'
-    if near := difflib.get_close_matches(word, SPELLINGS, 1):
-        return f'; perhaps {SPELLINGS[near[0]]}'
-    return f". There are {', '.join(OWN)}, and peers, whose names begin with 'timm:' or 'mmdet:'"
+    peers = {name.removeprefix('mmdet:').lower(): name for name in MMDET}
+    meant = {name: name for name in own} | peers | {'timm': 'timm:NAME', 'mmdet': 'mmdet:NAME'}
+    if near := difflib.get_close_matches(word, meant, 1):
+        return f'; perhaps {meant[near[0]]}'
+    return f". There are {', '.join(own)}, configs, and peers, whose names begin with 'timm:' or 'mmdet:'"
 
 
-def _check_options(name: str, options: Sequence[str], possible: Sequence[str]) -> None:
-    for option in options:
-        if option not in possible:
-            raise ValueError(f"{name!r} has the unknown option ':{option}'. Possible here: :{', :'.join(possible)}")
-        if options.count(option) > 1:
-            raise ValueError(f"{name!r} has the option ':{option}' more than once; give it once")
+def _with_options(preset: Preset, options: Sequence[str]) -> Preset:
+    if 'dfc' in options:
+        return replace(preset, settings='uniform', mlp='dfc')
+    return replace(preset, settings='uniform') if 'uniform' in options else preset
 
 
-def build(name: str, shape: Shape, plan: Plan) -> nn.Module:
-    """The network of a checked name, for images of a shape, with random weights and without drop path.
+def _build_own(preset: Preset, recompute: bool, detector: bool, shape: Shape) -> nn.Module:
+    options = {'pyramid': True} if issubclass(preset.network, ColumnarNetwork) else {}
+    if detector:
+        options |= _of_detectors(preset)
+    network = preset.build(drop_path_rate=0.0, with_cp=recompute, **options)
+    network.register_forward_hook(_contiguous)
+    return network
 
-    It returns maps, or a classifier's output where a timm model has none. In a detector an own ViT has the windows of
-    this repository's detector configs.
+
+def _contiguous(_: nn.Module, inputs: object, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Maps as OpenMMLab's operators and the peers have them; making them so takes time that has to be counted."""
+    return tuple(m.contiguous() for m in maps)
+
+
+def _build_folded(build: Callable[[Shape], nn.Module], shape: Shape) -> nn.Module:
+    return fold(build(shape).eval())
+
+
+def _of_detectors(preset: Preset) -> Mapping[str, object]:
+    """What this package's Mask R-CNN config of the same arch adds to a network, such as windows; nothing without one."""
+    from ..openmmlab.configs import find_config, read_config
+
+    try:
+        path = find_config(f'ss_backbones::mask_rcnn/mask-rcnn_ss-{preset.network.short_name}{preset.arch}_fpn_1x_coco.py')
+    except UsageError:
+        return {}
+    own = {'type', 'arch', 'settings', 'mlp', 'drop_path_rate', 'init_cfg'}
+    return {key: value for key, value in read_config(path, {}).model.backbone.items() if key not in own}
+
+
+def _check_config(path: str, detector: bool) -> None:
+    """Find out whether the network of a config can be measured.
+
+    Raises:
+        UsageError: It cannot; the text says why.
     """
-    network, options = split(name)
-    if network.startswith('timm:'):
-        return build_timm(network, shape, recompute='cp' in options)
-    if network.startswith('mmdet:'):
-        return build_mmdet(network)
-    recompute = 'cp' in options
-    if is_config(network):
-        model = build_config(network, recompute)
-    else:
-        mlp = 'dfc' if 'dfc' in options else 'standard'
-        settings = 'uniform' if {'uniform', 'dfc'} & {*options} else 'specific'
-        if network.startswith('vit-'):
-            make = partial(ss_backbones.SSViT, network.removeprefix('vit-'), **(_windows() if plan.detector else {}))
-        else:
-            make = partial(ss_backbones.SSPVTv2, network)
-        model = make(settings, mlp=mlp, drop_path_rate=0.0, with_cp=recompute)
-    return ss_backbones.fold(model.eval()) if 'folded' in options else model
+    if detector:
+        raise UsageError(f'{path}: --detector makes detectors around archs and peers, not around configs.')
+    network = _build_config(path, False, Shape(1, 1, 1))
+    if network.in_channels != 3:
+        raise UsageError(f'{path}: its images have {network.in_channels} channels, and those that are measured have 3.')
 
 
-def _windows() -> dict[str, object]:
-    from mmengine.config import Config
+def _build_config(path: str, recompute: bool, shape: Shape) -> nn.Module:
+    """The backbone of a config, or its classifier.
 
-    backbone = Config.fromfile(VIT_CONFIG).model.backbone
-    return {key: backbone[key] for key in ('window_size', 'global_blocks')}
+    Raises:
+        UsageError: The config cannot be read, or its backbone is none of this package, or cannot be built.
+    """
+    from ..openmmlab.backbone_building import build_backbone, own_class
+    from ..openmmlab.configs import library_of, read_config
+
+    config = read_config(path, {}, custom_imports=True)
+    backbone = dict((config.get('model') or {}).get('backbone') or {})
+    if backbone.get('name') not in PRESETS and own_class(backbone) is None:
+        raise UsageError(
+            f'{path}: its backbone is none of this package ({backbone.get("name") or backbone.get("type")}); give '
+            'others as timm:NAME or mmdet:NAME.'
+        )
+    backbone['drop_path_rate'] = 0.0
+    backbone.pop('init_cfg', None)
+    try:
+        network = build_backbone(backbone, library_of(config))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f'{path}: {error}') from error
+    for module in network.modules():
+        if hasattr(module, 'with_cp'):
+            module.with_cp = recompute
+    return network
 
 
 def outputs(model: nn.Module, shape: Shape) -> list[tuple[int, ...]]:
@@ -150,7 +194,7 @@ def outputs(model: nn.Module, shape: Shape) -> list[tuple[int, ...]]:
     with torch.no_grad():
         found = twin(torch.empty(1, 3, shape.height, shape.width, device='meta'))
     channels_last = is_channels_last(model)
-    shapes = [tuple(x.shape[1:]) for x in ([found] if isinstance(found, torch.Tensor) else found)]
+    shapes = [tuple(x.shape[1:]) for x in ([found] if isinstance(found, Tensor) else found)]
     return [(c, h, w) for h, w, c in shapes] if channels_last else shapes
 
 
@@ -159,7 +203,7 @@ def is_channels_last(model: nn.Module) -> bool:
     return getattr(getattr(model, 'output_fmt', None), 'value', 'NCHW') == 'NHWC'
 
 
-def describe(shapes: list[tuple[int, ...]], shape: Shape) -> str:
+def describe(shapes: Sequence[tuple[int, ...]], shape: Shape) -> str:
     """What a network returns, in words: '4 maps, strides 4 8 16 32'."""
     if len(shapes[0]) == 1:
         return f'no maps: a classifier of {shapes[0][0]} classes'

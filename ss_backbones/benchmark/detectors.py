@@ -6,26 +6,25 @@ one class and leaves it where it is. What follows, from RoIAlign to the pasted m
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from mmdet.structures import DetDataSample
 from mmdet.testing import demo_mm_inputs
-from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from .contestants import is_channels_last, outputs
+from ..openmmlab.configs import read_config
+from .candidates import is_channels_last, outputs
 from .plan import Plan, Shape
 
-CONFIG = Path(__file__).resolve().parents[2] / 'configs/mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py'
+CONFIG = 'ss_backbones::mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py'
 OBJECTS = 7  # true ones an image in training; COCO has 7.3 on average
 SMALLEST = 16.0  # pixels of the shortest side of a proposal; the longest is half the image's
 
 
 class Backbone(nn.Module):
-    """A contestant as a detector wants it: float32 maps of (B, C, H, W) that are contiguous, as RoIAlign reads them."""
+    """A candidate as a detector wants it: float32 maps of (B, C, H, W) that are contiguous, as RoIAlign reads them."""
 
     def __init__(self, model: nn.Module, plan: Plan) -> None:
         super().__init__()
@@ -50,7 +49,7 @@ def detector_step(backbone: nn.Module, shape: Shape, plan: Plan) -> tuple[nn.Mod
         plan: How to run.
     """
     init_default_scope('mmdet')
-    config = Config.fromfile(CONFIG).model
+    config = read_config(CONFIG, {}).model
     config.backbone.init_cfg = None
     config.neck.in_channels = [channels for channels, _, _ in outputs(backbone, shape)]
     detector = MODELS.build(config)

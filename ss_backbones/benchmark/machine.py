@@ -1,5 +1,6 @@
-"""The machine's name, and what it can do at best."""
+"""The machine's name, what it can do at best, and whether it does something else meanwhile."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,3 +67,22 @@ def machine_name(device: str) -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(':')[1].strip() for line in lines if line.startswith('model name')]
     return f'{names[0] if names else "CPU"}, {threads} thread{"s" * (threads > 1)}'
+
+
+def processor_time() -> tuple[float, float]:
+    """Seconds that other processes have had of the processors, and seconds of them all, since the machine started.
+
+    Both are 0 where the system does not tell.
+    """
+    stat = Path('/proc/stat')
+    if not stat.exists():
+        return 0.0, 0.0
+    seconds = [int(word) / os.sysconf('SC_CLK_TCK') for word in stat.read_text().split()[1:9]]
+    idle = seconds[3] + seconds[4]  # the rest is work, interrupts, and what a virtual machine was not given
+    return sum(seconds) - idle - time.process_time(), sum(seconds)
+
+
+def busy_share(before: tuple[float, float]) -> float | None:
+    """The part of all processors' time that other processes have had since a :func:`processor_time`, if it is known."""
+    others, total = (now - then for now, then in zip(processor_time(), before, strict=True))
+    return min(1.0, max(0.0, others / total)) if total > 0 else None

@@ -1,25 +1,31 @@
-"""Peak memory of a contestant that has a process to itself."""
+"""What runs in a process of its own: for the memory it takes, and because running out of memory ends it alone."""
 
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
+import ss_backbones
+
 RUNS = 2  # from the second on, a training step finds its buffers as a long run does
+T = TypeVar('T')
 
 
 class Failed(Exception):
-    """A contestant cannot be run; the text says why, in one line."""
+    """A candidate cannot be run; the text says why, in one line."""
 
 
 @dataclass(frozen=True)
 class Alone:
-    """What a contestant needs with a process to itself.
+    """What a candidate needs with a process to itself.
 
     Args:
         before: Bytes held when it was ready to run; on the CPU the process's resident set, with Python and torch in
@@ -34,27 +40,42 @@ class Alone:
 
 
 def measure_alone(prepare: Callable[[], Callable[[], object]], device: str) -> Alone:
-    """Prepare and run a contestant in a new process.
+    """Prepare and run a candidate in a new process.
 
     Args:
         prepare: Makes what is to be run; it is called in that process, and must be picklable.
         device: 'cpu' or 'cuda'.
 
     Raises:
-        Failed: It raised an error, or the process was killed, as systems do when memory runs out.
+        Failed: See :func:`in_own_process`.
     """
     if device == 'cuda':
         torch.cuda.empty_cache()  # what this process holds and does not use is missing there
+    return next(in_own_process(partial(_measure, prepare, device)))
+
+
+def in_own_process(work: Callable[[], Iterable[T]]) -> Iterator[T]:
+    """What ``work`` yields in a new process, each as soon as it is there.
+
+    Args:
+        work: Must be picklable, and so must be what it yields.
+
+    Raises:
+        Failed: It raised an error, or the process was killed, as systems do when memory runs out.
+    """
     context = multiprocessing.get_context('spawn')
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_run, args=(sender, prepare, device, torch.get_num_threads()))
+    process = context.Process(target=_send_all, args=(sender, work, torch.get_num_threads()))
     # Ctrl-C reaches all processes of a terminal; this one ends the other by itself, and without a stack trace.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     process.start()
     signal.signal(signal.SIGINT, before)
     sender.close()
     try:
-        found = receiver.recv()
+        while (found := receiver.recv()) is not None:
+            if isinstance(found, Failed):
+                raise found
+            yield found
     except EOFError:
         process.join()
         reason = ', most likely because memory ran out' if process.exitcode == -signal.SIGKILL else ''
@@ -62,32 +83,46 @@ def measure_alone(prepare: Callable[[], Callable[[], object]], device: str) -> A
     finally:
         process.kill()
         process.join()
-    if isinstance(found, str):
-        raise Failed(found)
-    return found
+
+
+@contextmanager
+def left_out(failed: dict[str, str], name: str) -> Iterator[None]:
+    """Note why something fails, in one line, and go on: a network may fail in any way."""
+    try:
+        yield
+    except Exception as error:
+        failed[name] = explain(error)
 
 
 def explain(error: Exception) -> str:
     """An error of a network in one line."""
-    lines = str(error).strip().splitlines() or ['']
-    return f'{type(error).__name__}: {lines[0]}'[:300]
+    line = next(iter(str(error).strip().splitlines()), '')[:300]
+    return line if isinstance(error, Failed) else f'{type(error).__name__}: {line}'
 
 
-def _run(sender: Connection, prepare: Callable[[], Callable[[], object]], device: str, threads: int) -> None:
+def _send_all(sender: Connection, work: Callable[[], Iterable[object]], threads: int) -> None:
     torch.set_num_threads(threads)
+    ss_backbones.register()
     try:
-        run = prepare()
-        before = _held(device)
-        start = time.perf_counter()
-        run()
-        if device == 'cuda':
-            torch.cuda.synchronize()
-        first_run = time.perf_counter() - start
-        for _ in range(RUNS - 1):
-            run()
-        sender.send(Alone(before, _most(device), first_run))
+        for found in work():
+            sender.send(found)
     except Exception as error:  # a network may fail in any way, and the others are still to be measured
-        sender.send(explain(error))
+        sender.send(Failed(explain(error)))
+    else:
+        sender.send(None)
+
+
+def _measure(prepare: Callable[[], Callable[[], object]], device: str) -> Iterator[Alone]:
+    run = prepare()
+    before = _held(device)
+    start = time.perf_counter()
+    run()
+    if device == 'cuda':
+        torch.cuda.synchronize()
+    first_run = time.perf_counter() - start
+    for _ in range(RUNS - 1):
+        run()
+    yield Alone(before, _most(device), first_run)
 
 
 def _held(device: str) -> int | None:
@@ -105,5 +140,4 @@ def _resident(field: str) -> int | None:
     # Not getrusage: its maximum is handed on by the process that started this one.
     status = Path('/proc/self/status')
     lines = status.read_text().splitlines() if status.exists() else []
-    kilobytes = [int(line.split()[1]) for line in lines if line.startswith(f'{field}:')]
-    return kilobytes[0] * 1024 if kilobytes else None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f'{field}:')), None)

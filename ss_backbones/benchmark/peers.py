@@ -7,6 +7,7 @@ import timm
 from timm.layers import DropPath
 from torch import nn
 
+from ..errors import UsageError
 from .plan import Shape
 
 # Width of the first head, blocks by stage, MLP ratios by stage. Source: PVTv2, arXiv 2106.13797, table 1.
@@ -26,31 +27,31 @@ def check_timm(network: str, detector: bool) -> None:
     """Find out whether timm has the model, and whether its maps suit an FPN where a detector is measured.
 
     Raises:
-        ValueError: It has not, or they do not.
+        UsageError: It has not, or they do not.
     """
     name = network.removeprefix('timm:')
     if not name:
-        raise ValueError("'timm:' names no model; write one after it, such as timm:pvt_v2_b0")
+        raise UsageError("'timm:' names no model; write one after it, such as timm:pvt_v2_b0.")
     if name in SOURCES:
-        raise ValueError(
-            f'{network}:... is a place to load weights from, and contestants have random ones; '
-            "give the name of timm's architecture, such as timm:pvt_v2_b0"
+        raise UsageError(
+            f'{network}:... is a place to load weights from, and candidates have random ones; '
+            "give the name of timm's architecture, such as timm:pvt_v2_b0."
         )
     if not timm.is_model(name):
         word = name.lower()
         near = timm.list_models(f'*{word}*')[:5] or difflib.get_close_matches(word, timm.list_models(), 5)
-        raise ValueError(f'{name!r} is no timm model' + (f'; perhaps {", ".join(near)}' if near else ''))
+        raise UsageError(f'{name!r} is no timm model' + (f'; perhaps {", ".join(near)}.' if near else '.'))
     if detector:
         model = _create(name, None)
         strides = model.feature_info.reduction() if hasattr(model, 'feature_info') else []
         if _pyramid(strides) is None:
-            raise ValueError(
+            raise UsageError(
                 f'{network!r} returns maps of strides {strides}, and the FPN of Mask R-CNN needs 4, 8, 16 and 32; '
-                'take a pyramid such as timm:convnext_tiny, or leave --detector out'
+                'take a pyramid such as timm:convnext_tiny, or leave --detector out.'
             )
 
 
-def build_timm(network: str, shape: Shape, recompute: bool = False) -> nn.Module:
+def build_timm(network: str, recompute: bool, shape: Shape) -> nn.Module:
     """A timm model by features_only, or as a classifier where it has no such thing; without drop path.
 
     A model of one fixed size of images is made for this one. That is the faster way for it: nothing is resized and no
@@ -83,19 +84,29 @@ def _pyramid(strides: list[int]) -> list[int] | None:
     return [strides.index(stride) for stride in PYRAMID] if set(PYRAMID) <= set(strides) else None
 
 
+def need_mmdet(what: str) -> None:
+    """Find out whether mmdet is there.
+
+    Raises:
+        UsageError: It is not; ``what`` needs it.
+    """
+    if importlib.util.find_spec('mmdet') is None:
+        raise UsageError(f'{what} needs mmdet, which is not installed. Install it as the documentation says.')
+
+
 def check_mmdet(network: str) -> None:
     """Find out whether mmdet is there and has the network.
 
     Raises:
-        ValueError: It is not, or has not.
+        UsageError: It is not, or has not.
     """
     if network not in MMDET:
-        raise ValueError(f'{network!r} is unknown. Of mmdet there are {", ".join(MMDET)}')
-    if importlib.util.find_spec('mmdet') is None:
-        raise ValueError(f'{network!r} needs mmdet, which is not installed. Install it as the README says')
+        raise UsageError(f'{network!r} is unknown. Of mmdet there are {", ".join(MMDET)}.')
+    need_mmdet(repr(network))
 
 
-def build_mmdet(network: str) -> nn.Module:
+def build_mmdet(network: str, shape: Shape) -> nn.Module:
+    """mmdet's own PVTv2, without drop path."""
     from mmdet.models.backbones import PyramidVisionTransformerV2  # seconds to import, so only where it is asked for
 
     width, depths, ratios = MMDET[network]

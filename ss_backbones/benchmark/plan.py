@@ -1,10 +1,12 @@
-"""What is measured: the input's shape, and how the contestants are run."""
+"""What is measured: the input's shape, and how the candidates are run."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+
+from ..errors import UsageError
 
 LARGEST = 2**31  # numbers of an input: 8 GiB in float32, before any layer
 
@@ -29,29 +31,32 @@ class Shape(NamedTuple):
         """Read BxHxW.
 
         Raises:
-            ValueError: The text says no such thing, or what no machine could run.
+            UsageError: The text says no such thing, or what no machine could run.
         """
         try:
-            batch, height, width = (int(number) for number in text.split('x'))
+            batch, height, width = map(int, text.split('x'))
         except ValueError:
-            raise ValueError(f'{text!r} is no BxHxW such as 1x800x1344') from None
+            raise UsageError(f'{text!r} is no BxHxW such as 1x800x1344.') from None
         if min(batch, height, width) < 1:
-            raise ValueError(f'{text!r}: all three must be at least 1')
+            raise UsageError(f'{text!r}: all three must be at least 1.')
         if batch * 3 * height * width > LARGEST:
-            raise ValueError(f'{text!r} is too large: B x 3 x H x W may be {LARGEST} at most')
+            raise UsageError(f'{text!r} is too large: B x 3 x H x W may be {LARGEST} at most.')
         return cls(batch, height, width)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How every contestant is run.
+    """How every candidate is run.
 
     Args:
         mode: 'infer', or 'train' for a step of forward and backward.
         device: 'cpu' or 'cuda'.
         dtype: 'fp32', or 'bf16' for autocast.
-        compiled: Run the contestants through torch.compile.
-        detector: Measure Mask R-CNN with the contestant as its backbone, in place of the contestant alone.
+        compiled: Run the candidates through torch.compile.
+        detector: Measure Mask R-CNN with the candidate as its backbone, in place of the candidate alone.
+
+    Raises:
+        UsageError: There is no such device.
     """
 
     mode: str = 'infer'
@@ -59,6 +64,10 @@ class Plan:
     dtype: str = 'fp32'
     compiled: bool = False
     detector: bool = False
+
+    def __post_init__(self) -> None:
+        if self.device == 'cuda' and not torch.cuda.is_available():
+            raise UsageError('--device cuda: no CUDA device is available here; leave it out to measure the CPU.')
 
     @property
     def passes(self) -> int:

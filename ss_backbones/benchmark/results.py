@@ -1,27 +1,40 @@
-"""What was found of a contestant at a shape, as a table for the eye and as a row of a CSV file."""
+"""What was found of a candidate at a shape, as a table for the eye and as a row of a CSV file."""
 
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import timm
 import torch
 
+from ..errors import OutputError
 from .machine import Peaks
 from .memory import Alone
 from .plan import Plan, Shape
-from .timing import quartiles, ratios
+from .progress import print_table
 
 MIB = 2**20
+BUSY = 0.1  # of the processors in other processes: from here on it is said
+
+
+def quartiles(values: Sequence[float]) -> list[float]:
+    """The three quartiles; the middle one is the median."""
+    return np.quantile(values, [0.25, 0.5, 0.75]).tolist()
+
+
+def ratios(slower: Sequence[float], faster: Sequence[float]) -> list[float]:
+    """The quartiles of how many times as fast one was as the other, round by round."""
+    return quartiles(np.divide(slower, faster))
 
 
 @dataclass(frozen=True)
 class Result:
-    """A contestant at a shape.
+    """A candidate at a shape.
 
     Args:
-        name: The contestant's.
+        name: The candidate's.
         shape: Of the input.
         seconds: Of each round.
         params: Parameters, with those of the rest of a detector.
@@ -29,6 +42,7 @@ class Result:
         returns: In words.
         alone: What it needed with a process to itself.
         peaks: The machine's, measured beside it.
+        busy: The part of all processors' time that other processes had during the rounds, if it is known.
     """
 
     name: str
@@ -39,6 +53,7 @@ class Result:
     returns: str
     alone: Alone
     peaks: Peaks
+    busy: float | None = None
 
     @property
     def median(self) -> float:
@@ -54,13 +69,10 @@ class Result:
         return None if self.macs is None else self.macs / self.median / self.peaks.macs
 
 
-def table(results: Mapping[str, Result], peers: Sequence[str], plan: Plan) -> str:
-    """The results of one shape, and the ratios to the peers."""
-    width = max(len(name) for name in results)
-    lines = [
-        f'  {"":{width}} {"ms":>9} {"images/s":>9} {"GMACs":>9} {"of peak":>7} {"peak MiB":>9} {"before":>7}  returns',
-        *(f'  {name:{width}} {_cells(result)}  {result.returns}' for name, result in results.items()),
-    ]
+def print_results(results: Mapping[str, Result], peers: Sequence[str], plan: Plan) -> None:
+    """The results of one shape, the ratios to the peers, and the state of the machine."""
+    heads = ('', 'ms', 'images/s', 'GMACs', 'of peak', 'peak MiB', 'before', 'returns')
+    print_table(heads, [_cells(result) for result in results.values()], ('', 'returns'))
     there = [peer for peer in peers if peer in results]
     for name, result in results.items():
         for peer in there if name not in peers else ():
@@ -68,20 +80,29 @@ def table(results: Mapping[str, Result], peers: Sequence[str], plan: Plan) -> st
             line = f'  {name}: {middle:.2f} times as fast as {peer} (quartiles {low:.2f} to {high:.2f})'
             if plan.device == 'cuda' and result.alone.peak and results[peer].alone.peak:
                 line += f', with {result.alone.peak / results[peer].alone.peak:.2f} of its peak memory'
-            lines.append(line)
+            print(line)
     if plan.compiled:
         seconds = ', '.join(f'{name} {result.alone.first_run:.1f} s' for name, result in results.items())
-        lines.append(f'  first run, with compiling: {seconds}')
-    return '\n'.join(lines)
+        print(f'  first run, with compiling: {seconds}')
+    one = next(iter(results.values()))
+    print(f'  the machine: {one.peaks}')
+    if one.busy is not None and one.busy >= BUSY:
+        print(
+            f'  the machine was busy: other processes had {one.busy:.0%} of its processors meanwhile, so the times are '
+            'too long, and the ratios less certain'
+        )
 
 
-def _cells(result: Result) -> str:
-    macs = '-' if result.macs is None else f'{result.macs / 1e9:.2f}'
-    share = '-' if result.share is None else f'{result.share:.0%}'
-    memory = ['-' if size is None else f'{size / MIB:.0f}' for size in (result.alone.peak, result.alone.before)]
-    return (
-        f'{result.median * 1e3:9.1f} {result.images_per_second:9.1f} {macs:>9} {share:>7} {memory[0]:>9} {memory[1]:>7}'
-    )
+def _cells(result: Result) -> list[str]:
+    return [
+        result.name,
+        f'{result.median * 1e3:.1f}',
+        f'{result.images_per_second:.1f}',
+        '-' if result.macs is None else f'{result.macs / 1e9:.2f}',
+        '-' if result.share is None else f'{result.share:.0%}',
+        *('-' if size is None else f'{size / MIB:.0f}' for size in (result.alone.peak, result.alone.before)),
+        result.returns,
+    ]
 
 
 def csv_row(result: Result, peer: Result | None, plan: Plan, machine: str) -> dict[str, object]:
@@ -90,7 +111,7 @@ def csv_row(result: Result, peer: Result | None, plan: Plan, machine: str) -> di
     Times are in ms, parameters in millions, and multiply-adds in billions for one image.
 
     Args:
-        result: The contestant's.
+        result: The candidate's.
         peer: What it is compared to, at the same shape; None where there is nothing.
         plan: How it was run.
         machine: The name.
@@ -127,6 +148,7 @@ def csv_row(result: Result, peer: Result | None, plan: Plan, machine: str) -> di
         'dtype': plan.dtype,
         'torch': torch.__version__,
         'timm': timm.__version__,
+        'busy_share': None if result.busy is None else round(result.busy, 3),
     }
 
 
@@ -134,11 +156,17 @@ def _mib(size: int | None) -> float | None:
     return None if size is None else round(size / MIB, 1)
 
 
-def append_csv(file: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Add rows, with the names of the columns before the first."""
-    new = not file.exists()
-    with file.open('x' if new else 'a', newline='') as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
+def write_csv(file: Path, rows: Sequence[Mapping[str, object]], more: bool = False) -> None:
+    """Write rows under the names of their columns into a new file, or ``more`` of them into one that was written so.
+
+    Raises:
+        OutputError: The file cannot be written, or is there although it should be new.
+    """
+    try:
+        with file.open('a' if more else 'x', newline='') as stream:
+            writer = csv.DictWriter(stream, list(rows[0]))
+            if not more:
+                writer.writeheader()
+            writer.writerows(rows)
+    except OSError as error:
+        raise OutputError(f'{file} cannot be written ({error.strerror}).') from error

@@ -1,22 +1,19 @@
-"""One shape, all contestants: memory first, each alone; then the times, in turn."""
+"""One shape, all candidates: memory first, each alone; then the times, in turn."""
 
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from tqdm import tqdm
+from torch import nn
 
 from ..complexity import complexity
-
-from .contestants import describe, outputs
-from .machine import measure_peaks
-from .memory import Alone, Failed, explain, measure_alone
+from .candidates import Candidate, describe, outputs
+from .machine import busy_share, measure_peaks, processor_time
+from .memory import Alone, left_out, measure_alone
 from .plan import Plan, Shape
+from .progress import progress
 from .results import Result
-from .steps import Step, make_run, make_step
-from .timing import WARM_UP, rounds
+from .steps import WARM_UP, make_run, make_step, rounds
 
 
 @dataclass
@@ -24,8 +21,8 @@ class Outcome:
     """What came of a shape.
 
     Args:
-        results: By contestant, of the rounds that were finished; empty where none was.
-        failed: Contestants that could not be run, and why.
+        results: By candidate, of the rounds that were finished; empty where none was.
+        failed: Candidates that could not be run, and why.
         stopped: The user stopped it with Ctrl-C.
     """
 
@@ -34,77 +31,64 @@ class Outcome:
     stopped: bool = False
 
 
-def measure_shape(names: Sequence[str], shape: Shape, plan: Plan, count: int) -> Outcome:
-    """Measure the contestants at a shape; one that fails is left out and named, and the others go on.
+def measure_shape(candidates: Sequence[Candidate], shape: Shape, plan: Plan, count: int) -> Outcome:
+    """Measure the candidates at a shape; one that fails is left out and named, and the others go on.
 
     Args:
-        names: Checked contestants.
+        candidates: To be measured.
         shape: Of the input.
         plan: How to run them.
         count: Rounds to time.
     """
     outcome = Outcome()
     alone: dict[str, Alone] = {}
-    steps: dict[str, Step] = {}
     counts: dict[str, tuple[int, int | None, str]] = {}
+    runs: dict[str, Callable[[], object]] = {}
     times: list[dict[str, float]] = []
-    # Without a terminal the bar is not shown: its control codes would fill a log.
-    with tqdm(total=len(names) + 1 + WARM_UP + count, desc=str(shape), disable=None, leave=False) as bar:
-        if not sys.stderr.isatty():
-            print(f'measuring {shape} ...', file=sys.stderr, flush=True)
+    busy = None
+    with progress(str(shape), len(candidates) + 1 + WARM_UP + count) as going_to:
         try:
-            # First, because a system that runs out of memory ends the contestant's process, and not this one.
-            for name in names:
-                bar.set_postfix_str(f'{name} alone')
-                try:
-                    alone[name] = measure_alone(partial(make_run, name, shape, plan), plan.device)
-                except Failed as error:
-                    outcome.failed[name] = str(error)
-                bar.update()
-            bar.set_postfix_str("the machine's peaks")
+            # First, because a system that runs out of memory ends the candidate's process, and not this one.
+            for candidate in candidates:
+                going_to(f'{candidate.name} alone')
+                with left_out(outcome.failed, candidate.name):
+                    alone[candidate.name] = measure_alone(partial(make_run, candidate, shape, plan), plan.device)
+            going_to("the machine's peaks")
             peaks = measure_peaks(plan)
-            bar.update()
-            for name in alone:
-                with _named(name, outcome.failed):
-                    steps[name] = make_step(name, shape, plan)
-                    counts[name] = _count(steps[name], shape, plan)
-            bar.set_postfix_str('warming up')
+            for candidate in candidates:
+                if (name := candidate.name) in alone:
+                    with left_out(outcome.failed, name):
+                        model, runs[name] = make_step(candidate, shape, plan)
+                        counts[name] = count_operations(model, shape, plan)
             for _ in range(WARM_UP):
-                for name in list(steps):
-                    with _named(name, outcome.failed):
-                        steps[name].run()
-                    if name in outcome.failed:
-                        del steps[name]
-                bar.update()
-            bar.set_postfix_str('in turn')
-            for seconds in rounds({name: step.run for name, step in steps.items()}, count, plan.wait):
+                going_to('warming up')
+                runs = {name: run for name, run in runs.items() if name not in outcome.failed}
+                for name, run in runs.items():
+                    with left_out(outcome.failed, name):
+                        run()
+            runs = {name: run for name, run in runs.items() if name not in outcome.failed}
+            before = processor_time()
+            going_to('in turn')
+            for seconds in rounds(runs, count, plan.wait):
                 times.append(seconds)
-                bar.update()
+                busy = busy_share(before)
+                going_to('in turn')
             peaks = peaks.best(measure_peaks(plan))  # a machine that was busy before may be idle now
         except KeyboardInterrupt:
             outcome.stopped = True
-    if times:
-        for name in steps:
-            seconds = [one[name] for one in times]
-            outcome.results[name] = Result(name, shape, seconds, *counts[name], alone[name], peaks)
+    for name in times[0] if times else ():
+        seconds = [one[name] for one in times]
+        outcome.results[name] = Result(name, shape, seconds, *counts[name], alone[name], peaks, busy)
     return outcome
 
 
-@contextmanager
-def _named(name: str, failed: dict[str, str]) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # a network may fail in any way, and the others are still to be measured
-        failed[name] = explain(error)
-
-
-def _count(step: Step, shape: Shape, plan: Plan) -> tuple[int, int | None, str]:
+def count_operations(model: nn.Module, shape: Shape, plan: Plan) -> tuple[int, int | None, str]:
     """Parameters, multiply-adds of a step, and what it returns."""
-    params = sum(p.numel() for p in step.model.parameters())
+    params = sum(p.numel() for p in model.parameters())
     if plan.detector:  # RoIAlign and NMS do not run on the meta device, where all this is counted
         return params, None, 'boxes and masks' if plan.mode == 'infer' else 'losses'
     try:
-        found = complexity(step.model, (shape.batch, 3, shape.height, shape.width))
-        return params, found.macs * plan.passes, describe(outputs(step.model, shape), shape)
+        found = complexity(model, (shape.batch, 3, shape.height, shape.width))
+        return params, found.macs * plan.passes, describe(outputs(model, shape), shape)
     except RuntimeError:  # of a network that does not run there either
         return params, None, 'not known'

@@ -1,71 +1,84 @@
-"""What is timed: one run of one contestant."""
+"""What is timed: one run of one candidate, and all of them in turn."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from .contestants import build
+from .candidates import Candidate
 from .plan import Plan, Shape
 
+WARM_UP = 2  # rounds
 
-@dataclass(frozen=True)
-class Step:
-    """A contestant that is ready to run.
 
-    Args:
-        model: The network, or the whole detector.
-        run: One inference, or one forward and backward pass.
+def make_step(candidate: Candidate, shape: Shape, plan: Plan) -> tuple[nn.Module, Callable[[], object]]:
+    """Build a candidate on its device; the same one gets the same weights and input every time.
+
+    Returns:
+        The network, or the whole detector; and one inference, or one forward and backward pass.
     """
-
-    model: nn.Module
-    run: Callable[[], object]
-
-
-def make_step(name: str, shape: Shape, plan: Plan) -> Step:
-    """Build a checked contestant on its device; the same name gives the same weights and input every time."""
     torch.manual_seed(0)
-    model = build(name, shape, plan)
+    model = candidate.build(shape)
     if plan.detector:
         from .detectors import detector_step  # needs mmdet
 
-        return Step(*detector_step(model, shape, plan))
+        return detector_step(model, shape, plan)
     model.to(plan.device).train(plan.mode == 'train')
     x = torch.randn(shape.batch, 3, shape.height, shape.width, device=plan.device)
     forward = torch.compile(model, dynamic=False) if plan.compiled else model
-    if plan.mode == 'infer':
-        return Step(model, Inference(forward, x, plan))
-    return Step(model, Training(model, forward, x, plan))
+    return model, inference(forward, x, plan) if plan.mode == 'infer' else training(model, forward, x, plan)
 
 
-def make_run(name: str, shape: Shape, plan: Plan) -> Callable[[], object]:
-    """The step's run alone, for a process that does nothing else."""
-    return make_step(name, shape, plan).run
+def make_run(candidate: Candidate, shape: Shape, plan: Plan) -> Callable[[], object]:
+    """The run of :func:`make_step` alone, for a process that does nothing else."""
+    return make_step(candidate, shape, plan)[1]
 
 
-class Inference:
+def inference(forward: Callable[[Tensor], object], x: Tensor, plan: Plan) -> Callable[[], None]:
     """One forward pass without gradients."""
 
-    def __init__(self, forward: Callable[[Tensor], object], x: Tensor, plan: Plan) -> None:
-        self.forward, self.x, self.plan = forward, x, plan
+    def run() -> None:
+        with torch.inference_mode(), plan.autocast():
+            forward(x)
 
-    def __call__(self) -> None:
-        with torch.inference_mode(), self.plan.autocast():
-            self.forward(self.x)
+    return run
 
 
-class Training:
+def training(model: nn.Module, forward: Callable[[Tensor], object], x: Tensor, plan: Plan) -> Callable[[], None]:
     """One forward pass and the backward pass of all that it returned, from gradients that stay the same."""
+    gradients: list[Tensor] = []
 
-    def __init__(self, model: nn.Module, forward: Callable[[Tensor], object], x: Tensor, plan: Plan) -> None:
-        self.model, self.forward, self.x, self.plan = model, forward, x, plan
-        self.gradients: list[Tensor] = []
-
-    def __call__(self) -> None:
-        self.model.zero_grad(set_to_none=True)
-        with self.plan.autocast():
-            found = self.forward(self.x)
+    def run() -> None:
+        model.zero_grad(set_to_none=True)
+        with plan.autocast():
+            found = forward(x)
         maps = [found] if isinstance(found, Tensor) else list(found)
-        self.gradients = self.gradients or [torch.randn_like(m) for m in maps]
-        torch.autograd.backward(maps, self.gradients)
+        gradients.extend(torch.randn_like(m) for m in maps[len(gradients) :])  # in the first run
+        torch.autograd.backward(maps, gradients)
+
+    return run
+
+
+def rounds(
+    runs: Mapping[str, Callable[[], object]], count: int, wait: Callable[[], object]
+) -> Iterator[dict[str, float]]:
+    """Run all of them in turn, so that whatever slows the machine slows all.
+
+    Args:
+        runs: What to time, by name.
+        count: How many rounds.
+        wait: Returns when the device has done all it was given.
+
+    Yields:
+        The seconds of each, after every round.
+    """
+    for _ in range(count):
+        seconds = {}
+        for name, run in runs.items():
+            wait()
+            start = time.perf_counter()
+            run()
+            wait()
+            seconds[name] = time.perf_counter() - start
+        yield seconds

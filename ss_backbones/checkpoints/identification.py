@@ -1,6 +1,7 @@
 """Which of the known networks a set of weights is of, by keys, shapes and ramps."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 
@@ -93,7 +94,9 @@ def _known_networks(presets: tuple[Preset, ...]) -> tuple[KnownNetwork, ...]:
         for preset in presets:
             settings, mlp = kind or (preset.settings, preset.mlp)
             which = (preset.network, preset.arch, preset.img_size, settings, mlp)
-            if which not in found:
+            if which in found:
+                continue
+            with nullcontext() if kind is None else suppress(ValueError):  # not every family takes every kind
                 found[which] = _build(preset, settings, mlp)
     return tuple(found.values())
 

@@ -1,6 +1,5 @@
 """What of a set of weights goes into a network, and whether they are of that network at all; nothing is loaded."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MismatchError
-from ..layers import Mlp
+from ..layers import Block, Mlp
 from ..layers.folded_weights import check_folding
 from ..networks.base import KeyMap, Network, StateDict
 from .extraction import find_prefix, under
@@ -17,7 +16,6 @@ from .resizing import resize_first_conv
 
 HEAD = 'head.'  # the classifier's, which may differ: other data have other classes
 _CLASS_TOKEN = 'cls_token'
-_BLOCK = re.compile(r'^(stages\.\d+\.)?blocks\.\d+')
 _LEAST_SHARE = 0.9
 
 
@@ -221,9 +219,10 @@ def _other_network(report: LoadReport, ramps: Mapping[str, Tensor], module: nn.M
         return f'{len(body)} tensors differ'
     if any(key in ramps for key in report.missing):
         return 'the checkpoint has no ramps where the settings have some'
-    blocks = {block for key in report.missing if (block := _block(key))} - {_block(key) for key in report.matched}
-    if blocks:
-        return f'the checkpoint has no {", ".join(sorted(blocks))}'
+    blocks = [name for name, part in module.named_modules() if isinstance(part, Block)]
+    absent = [name for name in blocks if not any(key.startswith(f'{name}.') for key in report.matched)]
+    if absent:
+        return f'the checkpoint has no {", ".join(absent)}'
     # Parts of the arch that the module leaves out may be there; anything else inside its own parts may not.
     parts = {key.split('.')[0] for key in (*report.matched, *report.not_loaded)}
     left_out = (HEAD, *getattr(module, 'not_built', ()))
@@ -233,12 +232,6 @@ def _other_network(report: LoadReport, ramps: Mapping[str, Tensor], module: nn.M
 
 def _shape(value: object) -> tuple[int, ...] | None:
     return tuple(value.shape) if isinstance(value, Tensor) else None  # a quantised layer's state holds other things
-
-
-def _block(key: str) -> str:
-    """'stages.1.blocks.0' or 'blocks.3', the block that a tensor stands in, or nothing."""
-    found = _BLOCK.match(key)
-    return found[0] if found else ''
 
 
 # Modules that are no network, such as a part of one, have none of this.

@@ -7,7 +7,7 @@ from mmengine.dist import get_world_size
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from ..openmmlab.command_line import UsageError
+from ..errors import UsageError
 from .dataset import STREAMS
 
 
@@ -64,6 +64,6 @@ def _check_streams(config: Config) -> None:
         if get_world_size() > 1:
             raise UsageError(
                 f'{name}: a stream ({loader.dataset.name}) can be evaluated by one process only. Train with '
-                '--no-validate and use tools/evaluate.py in one process, or validate on folders or a .tar.'
+                '--no-validate and use ss-backbones evaluate in one process, or validate on folders or a .tar.'
             )
         loader.num_workers = loader.dataset.num_workers = min(loader.num_workers, 1)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from ..networks.arguments import check_rate
 from ..openmmlab.pretrained import is_pretrained, load_pretrained
 from ..registry import MODELS
-from .teacher import Teacher, name_and_options
+from ..timm_models.models import name_and_options
+from .teacher import Teacher
 
 
 @MODELS.register_module()

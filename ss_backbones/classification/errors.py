@@ -1,6 +1,5 @@
 """What is wrong with the data."""
 
-
 from ..errors import DataError
 
 
@@ -13,6 +12,6 @@ def check_class(target: int, classes: int, name: str) -> int:
     if not 0 <= target < classes:
         raise DataError(
             f'{name} is of class {target}, and the head has {classes}: 0 to {classes - 1}. Give as many classes as the '
-            'data have, --cfg-options model.backbone.num_classes=N, or mend the labels.'
+            'data have, --cfg-options model.backbone.num_classes=N, or fix the labels.'
         )
     return target

@@ -1,105 +1,102 @@
-"""What training and evaluating share: the command line, the data's place, processes, and words for what goes wrong."""
+"""What training and evaluating share: the config as the command line has it, the data's place, and the processes."""
 
 import logging
 import os
 import sys
-from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dist import init_dist, is_distributed
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from ..checkpoints.files import CheckpointError
-from ..openmmlab.command_line import BAD_OPTIONS, Parser, UsageError, explain_options, read_config
+from ..errors import DataError, UsageError
+from ..openmmlab.configs import read_config
 from .dataset import STREAMS
-from .errors import DataError
 
 MODEL = 'ImageClassifier'
 _READ_BY_MMENGINE = ('find_unused_parameters', 'sync_bn', 'compile')  # beside the arguments of its Runner
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
-def make_parser(description: str) -> Parser:
-    """A parser with the arguments that training and evaluating share."""
-    parser = Parser(description=description, allow_abbrev=False)
-    parser.add_argument('config', metavar='CONFIG', help='a config such as those in configs/imagenet/')
-    parser.add_argument('--data-root', metavar='DIR', help='holds train/ and val/ with a folder for each class')
-    parser.add_argument(
-        '--dataset', metavar='NAME', help="timm's name of other kinds of data: wds/, hfds/NAME, torch/NAME, ..."
-    )
-    parser.add_argument('--work-dir', metavar='DIR', help='for logs and checkpoints (default: work_dirs/CONFIG)')
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none', help='(default: none)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE')
-    return parser
+@contextmanager
+def launched(
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    data_root: str | None,
+    dataset: str | None,
+    work_dir: str | None,
+    launcher: str,
+) -> Iterator[Config]:
+    """A config with what the command line says, while this process belongs to those that were launched together.
 
+    Args:
+        name: The config.
+        options: What --cfg-options holds.
+        data_root: Where the data are; None for the config's.
+        dataset: timm's name for their kind; None for the config's.
+        work_dir: The folder for logs and checkpoints; None for the config's, or one by the config's name.
+        launcher: What started the processes: 'none', 'pytorch' or 'slurm'.
 
-def run(parser: Parser, main: Callable[[Namespace, Config], None], tool: str, argv: Sequence[str] | None) -> None:
-    """Parse, read the config, and call ``main``; whatever is the user's to mend ends in words and exit code 2."""
+    Raises:
+        UsageError: The config is none of a classifier, an option is for nothing in it, or there was no such launcher.
+        DataError: What goes wrong with the data inside of the context, in a worker process too.
+    """
+    config = read_config(name, options)
+    _check_kind(config, name)
+    _check_keys(name, options)
+    config.work_dir = work_dir or config.get('work_dir') or f'work_dirs/{Path(name).stem}'
+    config.launcher = launcher
+    _place_data(config, data_root, dataset)
+    _leave_out_tensorboard(config)
     try:
-        try:
-            arguments = parser.parse_args(argv)
-        except BAD_OPTIONS as error:
-            raise explain_options(error) from error
-        config = read_config(arguments.config, arguments.cfg_options)
-        _check_kind(config, arguments.config)
-        _check_keys(arguments)
-        config.work_dir = arguments.work_dir or config.get('work_dir') or f'work_dirs/{Path(arguments.config).stem}'
-        config.launcher = arguments.launcher
-        _place_data(config, arguments)
-        _leave_out_tensorboard(config)
-        _start_processes(config, arguments.launcher)
-        main(arguments, config)
-    except (UsageError, DataError, CheckpointError) as error:
+        _start_processes(config, launcher)
+        yield config
+    except DataError as error:
         # from a worker process comes a whole traceback, with the words in its last line
-        text = str(error)
-        if isinstance(error, DataError):
-            text = text.rpartition(f'{DataError.__name__}: ')[2].strip()
-        sys.stderr.write(f'tools/{tool}.py: {text}\n')  # in one piece, as all processes may say it at once
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        sys.stderr.write(f'tools/{tool}.py: stopped. A training goes on from its last checkpoint with --resume\n')
-        raise SystemExit(130) from None
+        raise DataError(str(error).rpartition(f'{DataError.__name__}: ')[2].strip()) from error
     finally:
         _leave_processes(sys.exc_info()[0])
 
 
-def _check_keys(arguments: Namespace) -> None:
+def _check_keys(name: str, options: Mapping[str, Any]) -> None:
     """mmengine takes any option; one for a key that nothing reads would change nothing, in silence."""
-    known = {*read_config(arguments.config, {}), *signature(Runner.__init__).parameters, *_READ_BY_MMENGINE}
-    for key in arguments.cfg_options:
+    known = {*read_config(name, {}), *signature(Runner.__init__).parameters, *_READ_BY_MMENGINE}
+    for key in options:
         first = key.split('.')[0]
         if first not in known:
             near = get_close_matches(first, known, 1)
-            raise UsageError(
-                f'--cfg-options {key}: there is no {first} in {arguments.config}{f"; perhaps {near[0]}" * bool(near)}.'
-            )
+            advice = f'; perhaps {near[0]}' if near else ''
+            raise UsageError(f'--cfg-options {key}: there is no {first} in {name}{advice}.')
 
 
-def _check_kind(config: Config, path: str) -> None:
-    kind = str((config.get('model') or {}).get('type', ''))
+def _check_kind(config: Config, name: str) -> None:
+    kind = (config.get('model') or {}).get('type', '')
+    kind = getattr(kind, '__name__', str(kind))  # a pure-Python config has classes
     if kind.rpartition('.')[2] != MODEL:
         raise UsageError(
-            f'{path} is no config of a classifier: its model is {kind or "missing"}, expected ss_backbones.{MODEL}. '
-            'Detectors and segmenters are trained with tools/train.py.'
+            f'{name} is no config of a classifier: its model is {kind or "missing"}, expected ss_backbones.{MODEL}. '
+            'Detectors and segmenters are trained with ss-backbones train.'
         )
 
 
-def _place_data(config: Config, arguments: Namespace) -> None:
+def _place_data(config: Config, data_root: str | None, dataset: str | None) -> None:
     for name in LOADERS:
         loader = config.get(name)
         if not loader:
             continue
-        if arguments.data_root:
-            loader.dataset.data_root = arguments.data_root
-        if arguments.dataset is not None:
-            loader.dataset.name = arguments.dataset
+        if data_root:
+            loader.dataset.data_root = data_root
+        if dataset is not None:
+            loader.dataset.name = dataset
         if not torch.cuda.is_available():
             loader.pin_memory = False  # there is nothing to copy to, and torch would warn in every epoch
         if loader.dataset.get('name', '').startswith(STREAMS):

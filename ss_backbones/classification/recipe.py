@@ -2,7 +2,7 @@
 
 from mmengine.config import Config
 
-from ..openmmlab.command_line import UsageError
+from ..errors import UsageError
 
 
 def scale_learning_rate(config: Config, world_size: int) -> str:

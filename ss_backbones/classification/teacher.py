@@ -7,20 +7,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoints.files import reason
-
-
-def name_and_options(what: str, model: Mapping[str, object]) -> tuple[str, dict[str, object]]:
-    """What a config says of a timm model: its name, and the other arguments of ``timm.create_model``.
-
-    Raises:
-        ValueError: timm has no such model; ``what`` says which part of the config it is.
-    """
-    options = dict(model)
-    name = options.pop('name', None)
-    if not isinstance(name, str) or not timm.is_model(name):
-        near = timm.list_models(f'*{name}*')[:3] or timm.list_models('ss_*')
-        raise ValueError(f'{what}: name={name!r} is no timm model; there are {", ".join(near)}.')
-    return name, options
+from ..timm_models.models import name_and_options
 
 
 class Teacher:

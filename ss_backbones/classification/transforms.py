@@ -1,4 +1,4 @@
-"""timm's augmentations, with the one mended that newer Pillows refuse."""
+"""timm's augmentations, with the one fixed that newer Pillows refuse."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
-from ..errors import UsageError, UserError
+from ..errors import UserError
 
 COMMANDS = {
     'train': 'train a detector or a segmenter',
@@ -47,8 +47,8 @@ def run(name: str, argv: Sequence[str], program: str = '') -> int:
             raise
         sys.stderr.write(f'{program}: {error}. Install it as the documentation says, most simply with: make setup\n')
         return 2
-    except KeyboardInterrupt:
-        sys.stderr.write(f'{program}: stopped.\n')
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(f'{program}: stopped. {stop}'.rstrip() + '\n')
         return 130
 
 
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = words[0].replace('_', '-')
     if name not in COMMANDS:
         near = get_close_matches(name, COMMANDS, 1)
-        error = UsageError(f'there is no command {words[0]}{f"; perhaps {near[0]}" * bool(near)}.')
-        sys.stderr.write(f'ss-backbones: {error}\n{usage}\n')
+        advice = f'; perhaps {near[0]}' if near else ''
+        sys.stderr.write(f'ss-backbones: there is no command {words[0]}{advice}.\n{usage}\n')
         return 2
     return run(name, words[1:])

@@ -1,27 +1,28 @@
-"""Turns a checkpoint of any known layout into one of another, and says which network it is of.
+"""Turns a checkpoint of any known layout into one of another, and says which network it is of."""
 
-python tools/convert.py checkpoint.pth timm.pth --to timm
-python tools/convert.py work_dirs/NAME/epoch_300.pth weights.pth --to openmmlab --ema
-python tools/convert.py checkpoint.pth weights.safetensors --to official --safetensors
-"""
+from collections.abc import Sequence
 
-import argparse
-import sys
-from pathlib import Path
+from .parsing import Parser
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package works from here uninstalled too
+_DESCRIPTION = """Turn a checkpoint of any known layout into one of another, and say which network it is of.
 
-from ..checkpoints.files import CheckpointError
-from ..checkpoints.conversion import LAYOUTS, convert
+  ss-backbones convert checkpoint.pth timm.pth --to timm
+  ss-backbones convert work_dirs/NAME/epoch_300.pth weights.pth --to openmmlab --ema
+  ss-backbones convert checkpoint.pth weights.safetensors --to official --safetensors"""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: Sequence[str], program: str) -> None:
+    """Convert as the command line says, and print the report.
+
+    Raises:
+        UserError: What the user can fix.
+    """
+    parser = Parser(program, _DESCRIPTION)
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help='.pth, .pt or .safetensors, or its http(s) address')
     parser.add_argument('out', metavar='OUT', help='the new file')
     parser.add_argument(
         '--to',
-        choices=tuple(LAYOUTS),
+        choices=('timm', 'official', 'openmmlab'),
         required=True,
         help="timm: a flat state dict; official: one under 'model'; openmmlab: keys under 'backbone.', in 'state_dict'",
     )
@@ -33,20 +34,18 @@ def main() -> None:
         '--raw', action='store_const', const=False, dest='average', help='the raw weights, where there is an average'
     )
     parser.add_argument('--safetensors', action='store_true', help='write the tensors alone, as .safetensors')
-    arguments = parser.parse_args()
-    try:
-        report = convert(
-            arguments.checkpoint,
-            arguments.out,
-            arguments.to,
-            average=arguments.average,
-            safetensors=arguments.safetensors,
-        )
-    except CheckpointError as error:
-        print(f'tools/convert.py: {error}', file=sys.stderr)
-        raise SystemExit(2) from None
+    arguments = parser.parse_args(argv)
+
+    from .. import register
+
+    register()
+    from ..checkpoints.conversion import convert
+
+    report = convert(
+        arguments.checkpoint,
+        arguments.out,
+        arguments.to,
+        average=arguments.average,
+        safetensors=arguments.safetensors,
+    )
     print(report)
-
-
-if __name__ == '__main__':
-    main()

@@ -1,109 +1,135 @@
-"""The logic of tools/derive_settings.py."""
+"""``derive-settings``: settings for every block out of a probe, and the config that trains a network with them."""
 
-import sys
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
+from dataclasses import astuple, fields
+from math import nan
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..checkpoints.files import CheckpointError
+from ..errors import UsageError
 from ..output_files import check_new, new_file
-from ..openmmlab.command_line import Parser, UsageError
-from ..probing import rule
-from ..probing.budget import check_budget, fit
-from ..probing.comparison import costs, table
-from ..probing.derived_config import change_config, config_text, read_base
-from ..probing.errors import ProbeError
-from ..probing.reasons import reason_of
-from ..probing.record import Snapshot, read_record
-from ..probing.target import target_of
+from .parsing import Parser
+
+if TYPE_CHECKING:
+    from ..settings import BlockSetting
 
 _CONSTANTS = ('RESOLUTION', 'STEP', 'LEAST_MLP', 'LEAST_ATTENTION', 'SURE', 'MOST_RAMP', 'MOST_SPLIT')
 _ATTENTION = 'The probe does not look into the attention: attn_ratio follows the MLP, as in the paper.'
-
 _LINEAR = (
     "The ReLU before the convolutions of PVTv2's linear variant is not accounted for in gate swing and pass-through, "
     'so act and mlp_split are guesses here.'
 )
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str], program: str) -> None:
     """Derive settings as the command line says, print them, and write the config.
 
     Raises:
-        SystemExit: With code 2 after a message on stderr.
+        UserError: The command line is wrong, no settings follow from the probe, or the config cannot be written.
     """
-    try:
-        _derive(argv)
-    except (CheckpointError, ProbeError, UsageError) as error:
-        print(f'tools/derive_settings.py: {error}', file=sys.stderr)
-        raise SystemExit(2) from None
-
-
-def _derive(argv: Sequence[str] | None) -> None:
-    arguments = _parser().parse_args(argv)
+    arguments = _parser(program).parse_args(argv)
     probe: Path = arguments.probe
-    budget = check_budget(arguments.budget)
-    if arguments.shape and min(arguments.shape) < 1:
-        raise ProbeError(f'--shape {arguments.shape[0]} {arguments.shape[1]}: both must be at least 1.')
     out: Path = arguments.out or probe.with_name('derived.py')
     if out.suffix != '.py':
-        raise ProbeError(f'--out {out} does not end in .py, and what is written is a config.')
+        raise UsageError(f'--out {out} does not end in .py, and what is written is a config.')
+    from .. import register
+    from ..probing import rule
+    from ..probing.budget import fit
+    from ..probing.derived_config import change_config, config_text, read_base
+    from ..probing.record import read_record
+    from ..probing.target import target_of
+
     record = read_record(probe)
     check_new(out)
+    register()
     config, where = read_base(record, arguments.base, probe)
     target, blocks = target_of(config, where, arguments.shape), record.last.blocks
     evidence = rule.evidence_of(blocks)
     target.check_blocks(blocks)
 
-    plain = target.cost(target.plain)
-    found = fit(evidence, target.is_vit, budget, plain.macs, target.cost_of)
+    found = fit(evidence, target, arguments.budget)
     settings = target.complete(found.settings)
     reasons = [
-        f'{item.block.name}: {reason_of(item, setting, found.factor)}'
+        f'{item.block.name}: {rule.reason_of(item, setting, found.factor)}'
         for item, setting in zip(evidence, found.settings, strict=True)
     ]
     unbuilt = ['not built by this config, so not probed: plain'] * (len(settings) - len(blocks))
-
     notes = [*change_config(config, target), *([_LINEAR] if getattr(target.plain.arch, 'linear', False) else [])]
-    header = (
-        _origin(probe.name, record.last, budget),
+    constants = ', '.join(f'{name} = {getattr(rule, name):g}' for name in _CONSTANTS)
+    epoch = '' if record.last.epoch is None else f', epoch {record.last.epoch}'
+    origin = (
+        f'Settings by ss-backbones derive-settings from {probe.name} ({record.last.checkpoint}{epoch}) for a budget of '
+        f"{arguments.budget:g} of the plain network's multiply-adds."
+    )
+    rules = (
         'The rule, with its reasons: ss_backbones/probing/rule.py; '
-        + ', '.join(f'{name} = {getattr(rule, name):g}' for name in _CONSTANTS)
-        + f', and c = {found.factor:.6g}. {_ATTENTION}',
+        f'{constants}, and c = {found.factor:.6g}. {_ATTENTION}'
     )
-    needs = costs(plain, found.cost, target.cost(target.paper), target.size)
-    text = config_text(config, (*header, *needs.splitlines(), *notes), settings, [*reasons, *unbuilt])
-    names = [block.name for block in blocks]
-    shown = table(names, found.settings, target.paper.settings[: len(blocks)])
+    costs = [f'For an image of {target.size[0]} x {target.size[1]} pixels:']
+    plain = target.plain_cost
+    for what, cost in (('plain', plain), ('derived', found.cost), ("the paper's SS", target.cost(target.paper))):
+        costs.append(f"  {what:<15} {cost}, {cost.macs / plain.macs:.4f} of the plain network's multiply-adds")
     with new_file(out) as file:
-        file.write(text.encode())
-    print(header[0], "In the table the paper's setting is in brackets.", '', shown, '', sep='\n')
-    print(*reasons, _ATTENTION, '', needs, *notes, f'Wrote {out}', sep='\n')
+        file.write(config_text(config, (origin, rules, *costs, *notes), settings, [*reasons, *unbuilt]).encode())
+
+    print(origin, "In the table the paper's setting is in brackets.", '', sep='\n')
+    print(_table([block.name for block in blocks], found.settings, target.paper.settings[: len(blocks)]), '', sep='\n')
+    print(*reasons, _ATTENTION, '', *costs, *notes, f'Wrote {out}', sep='\n')
 
 
-def _origin(probe: str, snapshot: Snapshot, budget: float) -> str:
-    epoch = '' if snapshot.epoch is None else f', epoch {snapshot.epoch}'
-    return (
-        f'Settings by tools/derive_settings.py from {probe} ({snapshot.checkpoint}{epoch}) for a budget of {budget:g} '
-        "of the plain network's multiply-adds."
-    )
+def _table(names: Sequence[str], derived: Sequence[BlockSetting], paper: Sequence[BlockSetting]) -> str:
+    """One line a block, with the paper's value in brackets after each."""
+
+    def cell(value: float | str) -> str:
+        return value if isinstance(value, str) else f'{value:.4g}'
+
+    rows = [['block', *(field.name for field in fields(derived[0]))]]
+    for name, ours, theirs in zip(names, derived, paper, strict=True):
+        pairs = zip(astuple(ours), astuple(theirs), strict=True)
+        rows.append([name, *(f'{cell(mine)} ({cell(other)})' for mine, other in pairs)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return '\n'.join('  '.join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
-def _parser() -> Parser:
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = nan
+    if not 0 < share <= 1:
+        raise ArgumentTypeError(
+            f"{text!r} must be a number above 0 and at most 1: the share of the plain network's multiply-adds that may "
+            'be used, such as 0.75'
+        )
+    return share
+
+
+def _pixels(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f'{text!r} must be a whole number of pixels, at least 1')
+    return int(text)
+
+
+def _parser(program: str) -> Parser:
     parser = Parser(
-        prog='tools/derive_settings.py',
-        description="Derive settings for every block from a probe of a DFC network, print them beside the paper's with "
-        'reasons, and write a config that trains the SS network with them.',
+        program,
+        "Derive settings for every block from a probe of a DFC network, print them beside the paper's with reasons,\n"
+        'and write a config that trains the SS network with them.',
     )
-    parser.add_argument('probe', metavar='PROBE.json', type=Path, help='what tools/probe.py wrote')
+    parser.add_argument('probe', metavar='PROBE.json', type=Path, help='what probe wrote')
     parser.add_argument(
         '--budget',
         metavar='SHARE',
+        type=_share,
         required=True,
         help="share of the plain network's multiply-adds that may be used, above 0 and at most 1",
     )
     parser.add_argument(
         '--shape',
-        type=int,
+        type=_pixels,
         nargs=2,
         metavar=('H', 'W'),
         help='pixels of the images that multiply-adds are counted for (default: those of the network, or 224 224)',

@@ -2,9 +2,13 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,3 +61,34 @@ def config_options(pairs: Sequence[str]) -> dict[str, Any]:
         return parser.parse_args(['--cfg-options', *pairs]).cfg_options
     except (ValueError, AssertionError) as error:
         raise UsageError(f'--cfg-options takes KEY=VALUE pairs without spaces in them: {error}') from error
+
+
+def classifier_parser(program: str, description: str) -> Parser:
+    """A parser with the arguments that training and evaluating a classifier share; see :func:`launch_classifier`."""
+    parser = Parser(program, description)
+    parser.add_argument('config', metavar='CONFIG', help='a config such as those in configs/imagenet/')
+    parser.add_argument('--data-root', metavar='DIR', help='holds train/ and val/ with a folder for each class')
+    parser.add_argument(
+        '--dataset', metavar='NAME', help="timm's name of other kinds of data: wds/, hfds/NAME, torch/NAME, ..."
+    )
+    parser.add_argument('--work-dir', metavar='DIR', help='for logs and checkpoints (default: work_dirs/CONFIG)')
+    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none', help='(default: none)')
+    add_config_options(parser)
+    return parser
+
+
+def launch_classifier(arguments: argparse.Namespace) -> AbstractContextManager['Config']:
+    """The config that the arguments of :func:`classifier_parser` make, among the processes that were launched."""
+    from .. import register
+
+    register()
+    from ..classification.launch import launched
+
+    return launched(
+        arguments.config,
+        config_options(arguments.cfg_options),
+        data_root=arguments.data_root,
+        dataset=arguments.dataset,
+        work_dir=arguments.work_dir,
+        launcher=arguments.launcher,
+    )

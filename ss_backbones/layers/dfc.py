@@ -1,9 +1,9 @@
 """DFC: learned layers in the places of an MLP's activation and second linear, whose weights can be read afterwards."""
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from .fast_paths import has_hooks, is_plain, is_symbolic
+from .fast_paths import has_hooks, is_plain
 from .grouped_linear import GroupedLinear, sums_of_products
 from .mlp import HiddenMlp, depthwise
 
@@ -42,15 +42,21 @@ class DFC(nn.Module):
         sums = self.gl1(hidden)
         plain = is_plain(self.gate, nn.Linear) and is_plain(self.gl2, GroupedLinear)
         dropping = self.training and self.drop.p
-        if is_symbolic(hidden) or dropping or not plain or has_hooks(self.drop):
+        if dropping or not plain or has_hooks(self.drop):
             return self.gl2(self.drop(self.gate(sums) * hidden))
         # The weights of gl2 go into the gates' linear layer, which is smaller than what it makes; then the product of
         # gates and hidden features need not be kept, nor be there at all.
         weight = self.gl2.weight.flatten()
         gates = F.linear(sums, self.gate.weight * weight[:, None], self.gate.bias * weight)
-        tokens = (-1, hidden.shape[-1])
-        out = sums_of_products(gates.reshape(tokens), hidden.reshape(tokens), self.gl2.weight.shape[1]) + self.gl2.bias
-        return out.to(hidden.dtype).reshape(*hidden.shape[:-1], out.shape[1])
+        return _gated_sums(gates, hidden, self.gl2.weight.shape[1], self.gl2.bias)
+
+
+@fx.wrap  # torch.fx knows no sizes to decide by
+def _gated_sums(gates: Tensor, hidden: Tensor, group_size: int, bias: Tensor) -> Tensor:
+    """The sums over groups of gates times hidden features: (..., H), (..., H) to (..., C)."""
+    tokens = (-1, hidden.shape[-1])
+    out = sums_of_products(gates.reshape(tokens), hidden.reshape(tokens), group_size) + bias
+    return out.to(hidden.dtype).reshape(*hidden.shape[:-1], out.shape[1])
 
 
 class DfcMlp(HiddenMlp):

@@ -67,7 +67,6 @@ def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return out.to(x.dtype).reshape(*x.shape[:-1], out.shape[1])  # under autocast the weights are float32
 
 
-@fx.wrap
 def sums_of_products(x: Tensor, y: Tensor, group_size: int) -> Tensor:
     """The sum over each group of x times y, without a tensor of their size in between: (N, D), (N, D) to (N, D / G)."""
     if is_traced():

@@ -1,7 +1,7 @@
 """The MLP of a block: own width, activation, ramp and bypass, and in PVTv2 a depthwise convolution."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from .chunking import chunks_pay, in_row_chunks
@@ -9,6 +9,14 @@ from .fast_paths import is_plain, is_symbolic, is_traced
 from .projection import ProjectGelu, project
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {'GELU': nn.GELU, 'ReLU': nn.ReLU}
+
+
+@fx.wrap  # torch.fx knows no sizes to decide by
+def _contract(hidden: Tensor, weight: Tensor, bias: Tensor, shift: Tensor | None, gelu: bool) -> Tensor:
+    """:func:`~ss_backbones.layers.projection.project` for (..., H); ``gelu`` puts GELU before it."""
+    projection = ProjectGelu.apply if gelu else project
+    out = projection(hidden.reshape(-1, hidden.shape[-1]), weight, bias, shift)
+    return out.reshape(*hidden.shape[:-1], out.shape[1])
 
 
 def depthwise(channels: int) -> nn.Conv2d:
@@ -125,14 +133,13 @@ class Mlp(HiddenMlp):
         """Activation, ramp and second linear: (..., hidden) to (..., C)."""
         dropping = self.training and self.drop.p > 0
         # Dropout acts on the ramp as well, so there it has to be added to every token.
-        if is_symbolic(hidden) or not is_plain(self.fc2, nn.Linear) or (dropping and self.pos_bias is not None):
+        if not is_plain(self.fc2, nn.Linear) or (dropping and self.pos_bias is not None):
             return self._finish_by_layers(hidden)
         # compilers decide for themselves what to keep
-        keep_less = self.training and hidden.requires_grad and not dropping and not is_traced()
-        if keep_less and self._has_plain_gelu():
-            projection = ProjectGelu.apply
-        else:
-            projection, hidden = project, self.drop(self.act(hidden))
+        traced = is_symbolic(hidden) or is_traced()
+        gelu = not traced and self.training and hidden.requires_grad and not dropping and self._has_plain_gelu()
+        if not gelu:
+            hidden = self.drop(self.act(hidden))
         bias, shift = self.fc2.bias, None
         if self.pos_bias is not None:
             # fc2(h + r) = W h + (b + W r): the constant ramp needs no pass over the hidden tensor.
@@ -140,8 +147,7 @@ class Mlp(HiddenMlp):
             bias, shift = bias + torch.mv(self.fc2.weight, self.pos_bias[:inner]), self.pos_bias[inner:]
         elif self.past_bias is not None:
             shift = self.past_bias[self.fc2.out_features :]
-        out = projection(hidden.reshape(-1, hidden.shape[-1]), self.fc2.weight, bias, shift)
-        return self.drop(out.reshape(*hidden.shape[:-1], out.shape[1]))
+        return self.drop(_contract(hidden, self.fc2.weight, bias, shift, gelu))
 
     def _has_plain_gelu(self) -> bool:
         """Whether GELU and the dropout around it, which drops nothing, may be computed elsewhere."""

@@ -19,7 +19,7 @@ class Arch(Protocol):
 
 
 class SharedArguments(TypedDict, total=False):
-    """What every network takes beside its arch and settings; :class:`~ss_backbones.networks.base.Network` tells more."""
+    """What every network takes beside its arch and settings; see :class:`~ss_backbones.networks.Network`."""
 
     in_channels: int
     mlp: str
@@ -159,13 +159,10 @@ def check_image(x: Tensor, channels: int) -> Tensor:
 
 
 def explain_unknown(cls: type, unknown: Collection[str]) -> str:
-    """What to say of arguments that a class does not have: the nearest, all that there are, and where they come from."""
+    """What to say of arguments that a class does not have: the nearest, all that there are, where they come from."""
     possible = list(inspect.signature(cls).parameters)
     words = []
     for name in unknown:
         near = get_close_matches(name, possible, 1)
         words.append(f'{name} (perhaps {near[0]})' if near else name)
-    return (
-        f'{cls.__name__} has no argument {", ".join(words)}. There are {", ".join(possible)}. Arguments that were left '
-        "over from a base config's backbone, such as depth or pretrained, go with _delete_=True in backbone=dict(...)."
-    )
+    return f'{cls.__name__} has no argument {", ".join(words)}. There are {", ".join(possible)}.'

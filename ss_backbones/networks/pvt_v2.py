@@ -82,7 +82,7 @@ ARCHS: dict[str, PVTv2Arch] = {
 
 
 def from_whai362(weights: StateDict) -> StateDict:
-    """The keys of whai362/PVT: ``patch_embed2``, ``block2``, ``norm2`` and a module around each depthwise convolution."""
+    """The keys of whai362/PVT: ``patch_embed2``, ``block2``, ``norm2``, a module around each depthwise convolution."""
     return {
         _WHAI_STAGE.sub(_whai_start, key).replace('.mlp.dwconv.dwconv.', '.mlp.dwconv.'): value
         for key, value in weights.items()
@@ -100,7 +100,7 @@ def _whai_start(match: re.Match[str]) -> str:
 
 
 def from_openmmlab(weights: StateDict) -> StateDict:
-    """The keys of mmdet's PVTv2: ``layers.s.0`` is the embedding, ``.1`` the blocks, ``.2`` the norm; q, k, v stacked."""
+    """The keys of mmdet's PVTv2: ``layers.s.0`` is the embedding, ``.1`` the blocks, ``.2`` the norm; stacked qkv."""
     ours: StateDict = {}
     for key, value in weights.items():
         match = _MM_LAYER.match(key)

@@ -7,8 +7,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from ..errors import UsageError
 from ..registry import HOOKS
-from .command_line import UsageError
 
 
 @HOOKS.register_module()

@@ -1,110 +1,67 @@
-"""Hands a command line over to the train.py or test.py that comes with the installed mmdet or mmsegmentation.
+"""What is looked at before the train.py or test.py of the installed mmdet or mmsegmentation takes over.
 
-Before that, whatever can be seen to be wrong is said in one plain message: the config, the library, the checkpoint,
-the data. Everything else, the meaning of every argument too, is the library's own script.
+Whatever can be seen to be wrong is said in one plain message: the config, the library, the checkpoint, the data.
 """
 
-import argparse
 import os.path as osp
-import runpy
-import sys
-from collections.abc import Sequence
-from importlib.util import find_spec
-from itertools import pairwise
+from collections.abc import Iterator, Mapping
+from typing import Any
 from zipfile import is_zipfile
 
-from mmengine.config import DictAction
-
-from ..checkpoints.files import CheckpointError, read_checkpoint
-from .command_line import BAD_OPTIONS, CONFIG_SUFFIXES, Parser, UsageError, explain_options, read_config
+from ..checkpoints.files import read_checkpoint
+from ..errors import UsageError
+from .configs import LIBRARIES, library_of, read_config
 from .data_check import describe_missing, find_missing
-from .model_check import find_misfit
-
-# default_scope: what to install
-LIBRARIES = {'mmdet': 'mmdet==3.3.0', 'mmseg': 'mmsegmentation==1.2.2'}
-EXPECTED = {
-    'train': "tools/train.py CONFIG [any argument of the library's train.py]",
-    'test': "tools/test.py CONFIG CHECKPOINT [any argument of the library's test.py]",
-}
+from .model_check import check_model
 
 
-def main(tool: str, argv: Sequence[str] | None = None) -> None:
-    """Runs the library's script ``tool`` ('train' or 'test') as if it had been called with ``argv``.
+def check_launch(
+    tool: str, name: str, options: Mapping[str, Any], checkpoint: str | None = None, resume: str | None = None
+) -> str:
+    """Find the library that a config is for, and what would stop its script.
 
     Args:
-        tool: Which script.
-        argv: The arguments after the script's name; None takes them from sys.argv.
+        tool: Which script, 'train' or 'test'.
+        name: The config.
+        options: What --cfg-options holds.
+        checkpoint: The trained weights to test.
+        resume: What --resume is given, if anything.
+
+    Returns:
+        One of LIBRARIES.
 
     Raises:
-        SystemExit: With code 2 after a message on stderr; or whatever the library's script exits with.
+        UsageError: The config, the paths in it, or its backbone cannot work.
+        CheckpointError: The checkpoint cannot be read.
     """
-    argv = _config_first(sys.argv[1:] if argv is None else argv)
-    try:
-        script = _check(tool, argv)
-        sys.argv = [script, *argv]
-        runpy.run_path(script, run_name='__main__')
-    except (UsageError, CheckpointError) as error:  # the weights of init_cfg are read when the model is there
-        print(f'tools/{tool}.py: {error}', file=sys.stderr)
-        raise SystemExit(2) from None
-
-
-def _check(tool: str, argv: list[str]) -> str:
-    """Returns the path of the script that the arguments are for."""
-    if {'-h', '--help'} & set(argv):
-        return _script_for_help(tool, argv)
-    arguments = _parse(tool, argv)
-    config = read_config(arguments.config, arguments.cfg_options).to_dict()
-    scope = config.get('default_scope')
-    if scope not in LIBRARIES:
-        kind = str((config.get('model') or {}).get('type'))
-        if kind.endswith('ImageClassifier'):
-            raise UsageError(
-                f'{arguments.config} is for a classifier ({kind}): take tools/pretrain.py to train it, and '
-                'tools/evaluate.py to test it.'
-            )
-        given = f'sets default_scope = {scope!r}' if scope else 'sets no default_scope'
-        raise UsageError(
-            f'{arguments.config} {given}, expected {" or ".join(map(repr, LIBRARIES))}. It says what library it '
-            'is for: inherit from a config of that library, or set default_scope.'
-        )
-    script = _script(scope, tool)
-    if tool == 'test':
-        _check_checkpoint(arguments.checkpoint, 'as the second argument')
-    elif scope == 'mmdet' and arguments.resume not in (None, 'auto'):
-        _check_checkpoint(arguments.resume, 'after --resume')
-    misfit = find_misfit(config, tool)
-    if misfit:
-        raise UsageError(f'{arguments.config}: {misfit}')
+    config = read_config(name, options).to_dict()
+    library = library_of(config)
+    if library not in LIBRARIES:
+        raise UsageError(_no_library(name, config))
+    if checkpoint is not None:
+        _check_checkpoint(checkpoint, 'as the second argument')
+    elif library == 'mmdet' and resume not in (None, 'auto'):
+        _check_checkpoint(resume, 'after --resume')
+    _check_classes(name, config)
+    check_model(config, tool, name)
     missing = find_missing(config, tool)
     if missing:
-        raise UsageError(describe_missing(missing, arguments.config))
-    return script
+        raise UsageError(describe_missing(missing, name))
+    return library
 
 
-def _config_first(argv: Sequence[str]) -> list[str]:
-    """Moves a config that follows --resume to the front: mmseg's --resume takes no value, and mmdet's would take it."""
-    for i, (option, value) in enumerate(pairwise(argv)):
-        if option == '--resume' and value.endswith(CONFIG_SUFFIXES):
-            return [value, *argv[: i + 1], *argv[i + 2 :]]
-    return list(argv)
-
-
-def _parse(tool: str, argv: list[str]) -> argparse.Namespace:
-    """Finds the few arguments that are needed here; the options that take values must be known to find them."""
-    parser = Parser(usage=EXPECTED[tool], add_help=False)
-    parser.add_argument('config', metavar='CONFIG')
-    if tool == 'test':
-        parser.add_argument('checkpoint', metavar='CHECKPOINT')
-        parser.add_argument('--show', action='store_true')  # or it would pass for a short --show-dir
-    else:
-        parser.add_argument('--resume', nargs='?', const='auto')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
-    for option in ('--work-dir', '--launcher', '--local_rank', '--local-rank', '--out', '--show-dir', '--wait-time'):
-        parser.add_argument(option)
-    try:
-        return parser.parse_known_args(argv)[0]
-    except BAD_OPTIONS as error:
-        raise explain_options(error) from error
+def _no_library(name: str, config: Mapping[str, Any]) -> str:
+    kind, scope = str((config.get('model') or {}).get('type')), config.get('default_scope')
+    if kind.endswith('ImageClassifier'):
+        return (
+            f'{name} is for a classifier ({kind}): take ss-backbones pretrain to train it, and ss-backbones evaluate '
+            'to test it.'
+        )
+    given = f'sets default_scope = {scope!r}' if scope else f'sets no default_scope, and its model is {kind}'
+    return (
+        f'{name} {given}; expected {" or ".join(map(repr, LIBRARIES))}. It says what library the config is for: '
+        'inherit from a config of that library, or set default_scope.'
+    )
 
 
 def _check_checkpoint(path: str, where: str) -> None:
@@ -118,31 +75,20 @@ def _check_checkpoint(path: str, where: str) -> None:
         read_checkpoint(path)
 
 
-def _script(scope: str, tool: str) -> str:
-    spec = find_spec(scope)
-    if spec is None or spec.origin is None:
-        raise UsageError(f'the config is for {scope}, which is not installed. {_how_to_install(scope)}')
-    script = osp.join(osp.dirname(spec.origin), '.mim', 'tools', f'{tool}.py')
-    if not osp.isfile(script):
+def _check_classes(name: str, config: Mapping[str, Any]) -> None:
+    """mmengine cannot write a class to the work dir's config, unless a pure-Python config imports it."""
+    key, cls = next(_classes(config), ('', object))
+    if key:
         raise UsageError(
-            f'the installed {scope} has no {script}; wheels bring it, some source installs do not. '
-            f'{_how_to_install(scope)}'
+            f'{name} holds the class {cls.__name__} as {key}, which mmengine cannot write to the config in the work '
+            'dir. Import its module in place of it (import ss_backbones, then ss_backbones.BlockSetting(...)); a type '
+            f"is a name (type='ss_backbones.SSPVTv2')."
         )
-    return script
 
 
-def _script_for_help(tool: str, argv: list[str]) -> str:
-    """The help is the library's; without a config the first library that is there has to do."""
-    try:
-        config = read_config(_parse(tool, [word for word in argv if word not in ('-h', '--help')]).config, {})
-    except UsageError:
-        config = {}
-    scopes = [config['default_scope']] if config.get('default_scope') in LIBRARIES else list(LIBRARIES)
-    installed = [scope for scope in scopes if find_spec(scope)]
-    print(f'usage: {EXPECTED[tool]}\nThe arguments below are those of {(installed or scopes)[0]}.\n')
-    return _script((installed or scopes)[0], tool)
-
-
-def _how_to_install(scope: str | None = None) -> str:
-    what = LIBRARIES[scope] if scope else 'mmdet or mmsegmentation'
-    return f'Install {what} as the README says, most simply with: make setup'
+def _classes(value: object, key: str = '') -> Iterator[tuple[str, type]]:
+    if isinstance(value, type):
+        yield key, value
+    pairs = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for inner, item in pairs:
+        yield from _classes(item, f'{key}.{inner}'.lstrip('.'))

@@ -5,32 +5,41 @@ from typing import Any
 
 import torch
 
-from ..registry import MODELS
+from ..errors import UsageError
+from .backbone_building import own_class
 from .layer_decay import LayerDecayOptimizerConstructor
 
-_SCOPE = 'ss_backbones.'
 
+def check_model(config: Mapping[str, Any], tool: str, name: str) -> None:
+    """Whether the backbone can be built, and its layer-wise learning rates where ``tool`` is 'train'.
 
-def find_misfit(config: Mapping[str, Any], tool: str) -> str | None:
-    """Returns what is wrong with the backbone, or with the optimiser if ``tool`` is 'train', or None."""
+    Args:
+        config: What the config holds; another library's backbone is not looked at.
+        tool: What the config is for.
+        name: Its name, for the error.
+
+    Raises:
+        UsageError: They cannot.
+    """
     model = config.get('model') or {}
-    backbone = dict(model.get('backbone') or {})
-    cls = MODELS.module_dict.get(str(backbone.pop('type', '')).removeprefix(_SCOPE))
+    given = model.get('backbone') or {}
+    cls = own_class(given)
     if cls is None:
-        return None
+        return
+    options = {key: value for key, value in given.items() if key not in ('type', '_scope_')}
     if model.get('pretrained') is not None:
-        return (
-            f'model.pretrained={model["pretrained"]!r} would be handed to {cls.__name__}, which takes its weights by '
-            'init_cfg. Set model.pretrained=None, and model.backbone.init_cfg to the weights.'
+        raise UsageError(
+            f'{name}: model.pretrained={model["pretrained"]!r} would be handed to {cls.__name__}, which takes its '
+            'weights by init_cfg. Set model.pretrained=None, and model.backbone.init_cfg to the weights.'
         )
-    name = cls.__name__
     try:
+        what = cls.__name__
         with torch.device('meta'):  # no memory, no initialisation
-            cls(**backbone)
+            cls(**options)
         wrapper = dict(config.get('optim_wrapper') or {})
-        if tool == 'train' and wrapper.get('constructor') == _SCOPE + LayerDecayOptimizerConstructor.__name__:
-            name = LayerDecayOptimizerConstructor.__name__
+        constructor = str(wrapper.get('constructor'))  # a scope alone tells it from mmseg's of the same name
+        what = LayerDecayOptimizerConstructor.__name__
+        if tool == 'train' and constructor.startswith('ss_backbones.') and constructor.endswith(f'.{what}'):
             LayerDecayOptimizerConstructor(wrapper, wrapper.get('paramwise_cfg'))
     except (TypeError, ValueError) as error:
-        return f'{name}: {error}'
-    return None
+        raise UsageError(f'{name}: {what}: {error}') from error

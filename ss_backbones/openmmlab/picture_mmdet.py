@@ -1,4 +1,4 @@
-"""What tools/picture.py draws for a config of mmdet: instances with boxes, masks and names."""
+"""What a picture of predictions shows for a config of mmdet: instances with boxes, masks and names."""
 
 from __future__ import annotations
 

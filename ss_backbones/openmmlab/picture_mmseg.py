@@ -1,4 +1,4 @@
-"""What tools/picture.py draws for a config of mmseg: the class of each pixel as a colour, and the classes' names."""
+"""What a picture of predictions shows for a config of mmseg: the pixels' classes as colours, and their names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from mmseg.apis import inference_model
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
+
+from ..errors import DataError
 
 
 class Painter:
@@ -34,7 +36,7 @@ class Painter:
     def pair(self, info: dict) -> tuple[np.ndarray, np.ndarray]:
         """The panels of an entry of the data set: truth and prediction."""
         if 'seg_map_path' not in info:
-            raise FileNotFoundError('The test set has no label maps: its data_prefix has no seg_map_path.')
+            raise DataError('The test set has no label maps: its data_prefix has no seg_map_path.')
         truth = LoadAnnotations()(info)['gt_seg_map']
         predicted = inference_model(self.model, info['img_path']).pred_sem_seg.data[0].cpu().numpy()
         image = mmcv.imread(info['img_path'], channel_order='rgb')

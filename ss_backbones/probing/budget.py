@@ -1,13 +1,14 @@
 """The rule's factor from a budget of multiply-adds."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..complexity import Complexity
+from ..errors import ProbeError
 from ..settings import BlockSetting
-from .errors import ProbeError
 from .rule import Evidence, factors, setting_of
+from .target import Target
 
 _SHOWN = 1000  # shares are told in thousandths
 
@@ -27,31 +28,7 @@ class Fit:
     cost: Complexity
 
 
-def check_budget(text: str) -> float:
-    """A budget as a user gives it: a share of the plain network's multiply-adds, in (0, 1].
-
-    Raises:
-        ProbeError: It is none.
-    """
-    try:
-        budget = float(text)
-    except ValueError:
-        budget = math.nan
-    if not 0 < budget <= 1:
-        raise ProbeError(
-            f"--budget {text!r} must be a number above 0 and at most 1: the share of the plain network's multiply-adds "
-            'that may be used, such as 0.75.'
-        )
-    return budget
-
-
-def fit(
-    evidence: Sequence[Evidence],
-    is_vit: bool,
-    budget: float,
-    plain_macs: int,
-    cost_of: Callable[[list[BlockSetting]], Complexity],
-) -> Fit:
+def fit(evidence: Sequence[Evidence], target: Target, budget: float) -> Fit:
     """The settings with the largest factor that meet the budget.
 
     A larger factor makes no block narrower or cheaper, and the widths change at a few known factors alone; so these
@@ -59,33 +36,32 @@ def fit(
 
     Args:
         evidence: What was measured, for each block.
-        is_vit: Whether tokens may skip the attention's projection.
+        target: The network.
         budget: Share of the multiply-adds of the plain network, in (0, 1].
-        plain_macs: Those of the plain network.
-        cost_of: What the network with some settings costs.
 
     Raises:
         ProbeError: The narrowest network needs more; the text names the smallest share that can be met.
     """
+    plain, splits_tokens = target.plain_cost.macs, target.splits_tokens
 
     def attempt(factor: float) -> Fit:
-        settings = [setting_of(item, factor, is_vit) for item in evidence]
-        return Fit(factor, settings, cost_of(settings))
+        settings = [setting_of(item, factor, splits_tokens) for item in evidence]
+        return Fit(factor, settings, target.cost_of(settings))
 
     possible = factors(evidence)
     best = attempt(possible[0])
-    if best.cost.macs > budget * plain_macs:
-        least = math.ceil(_SHOWN * best.cost.macs / plain_macs) / _SHOWN
+    if best.cost.macs > budget * plain:
+        least = math.ceil(_SHOWN * best.cost.macs / plain) / _SHOWN
         raise ProbeError(
             f'--budget {budget:g} cannot be met: with every block as narrow as the rule makes it, the network still '
-            f"needs {best.cost.macs / plain_macs:.4f} of the plain one's multiply-adds. The smallest share that can be "
+            f"needs {best.cost.macs / plain:.4f} of the plain one's multiply-adds. The smallest share that can be "
             f'met is {least:g}.'
         )
     low, high = 0, len(possible)  # the first is met, the last, which is none, is not
     while high - low > 1:
         middle = (low + high) // 2
         tried = attempt(possible[middle])
-        if tried.cost.macs <= budget * plain_macs:
+        if tried.cost.macs <= budget * plain:
             low, best = middle, tried
         else:
             high = middle

@@ -1,5 +1,6 @@
 """The config that trains a network with derived settings."""
 
+import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -7,16 +8,15 @@ from textwrap import wrap
 
 from mmengine.config import Config
 
-from ..openmmlab.command_line import read_config
+from ..errors import ProbeError
+from ..openmmlab.configs import read_config
 from ..openmmlab.pretrained import is_pretrained
 from ..settings import BlockSetting
-from .errors import ProbeError
-from .flattened import parse_flattened
 from .record import Record
 from .target import WEIGHTS, Target
 
 _OF_THE_RUN = ('work_dir', 'load_from', 'resume', 'launcher')  # what a flattened config says of the old training
-_TEST = ('test_dataloader', 'test_cfg', 'test_evaluator')  # tools/pretrain.py leaves them out of its run's config
+_TEST = ('test_dataloader', 'test_cfg', 'test_evaluator')  # pretrain leaves them out of its run's config
 _WIDTH = 112  # of a comment
 
 
@@ -41,9 +41,10 @@ def read_base(record: Record, base: str | None, where: Path) -> tuple[Config, st
         )
     name = f'the config in {where}'
     try:
-        return parse_flattened(record.config), name
-    except ValueError as error:
-        raise ProbeError(f'{name} is no flattened config of mmengine ({error}). Give --base CONFIG.') from error
+        return _parse_flattened(record.config), name
+    except (ValueError, SyntaxError, KeyError, TypeError, RecursionError) as error:
+        why = f'{"" if isinstance(error, ValueError) else f"{type(error).__name__}: "}{error}'
+        raise ProbeError(f'{name} is no flattened config of mmengine ({why}). Give --base CONFIG.') from error
 
 
 def change_config(config: Config, target: Target) -> list[str]:
@@ -108,6 +109,34 @@ def config_text(config: Config, header: Sequence[str], settings: Sequence[BlockS
         arguments = ', '.join(f'{key}={value!r}' for key, value in asdict(setting).items())
         lines += [f'    {line}' for line in _comment(reason)] + [f'    dict({arguments}),']
     return '\n'.join([*lines, ']', ''])
+
+
+def _parse_flattened(text: str) -> Config:
+    """The config that mmengine wrote as this text, which is not run: it comes with a checkpoint, maybe a stranger's."""
+    values = {}
+    for statement in ast.parse(text).body:
+        if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
+            raise ValueError(f'line {statement.lineno} is no "name = value"')
+        values[statement.targets[0].id] = _value(statement.value)
+    return Config(values)
+
+
+def _value(node: ast.expr) -> object:
+    """What is written there: a literal, or ``dict(...)`` of such."""
+    match node:
+        case ast.Call(func=ast.Name(id='dict')):
+            values = {}
+            for item in node.args:  # keys that are no names, such as '.norm', come in a dict of their own
+                values.update(_value(item))
+            return values | {item.arg: _value(item.value) for item in node.keywords}
+        case ast.Dict() if None not in node.keys:  # None stands for ** there
+            return {_value(key): _value(value) for key, value in zip(node.keys, node.values, strict=True)}
+        case ast.List() | ast.Tuple():
+            return (list if isinstance(node, ast.List) else tuple)(_value(item) for item in node.elts)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ValueError(f'line {node.lineno} has {ast.unparse(node)[:40]!r}, which is no plain value') from None
 
 
 def _file_of(key: str, value: object) -> object:

@@ -14,7 +14,7 @@ from .statistics import Floats
 DEPTHS = 'Do depths differ?'
 LAYERS = 'Does GL1 differ from GL2 in the same block?'
 ORDER = 'Do the weights rise or fall along the channel index?'
-LEVEL = 0.01  # of the Kolmogorov-Smirnov test
+_LEVEL = 0.01  # of the Kolmogorov-Smirnov test
 _BY_CHANCE = 0.0027  # how often a normal variable is further than SURE standard deviations from its mean
 _DIGITS = 9  # what is equal up to rounding must be equal, as ranks are compared
 
@@ -31,25 +31,18 @@ class Distances:
     values: Floats
     above: NDArray[np.bool_]
 
-    @property
-    def pairs(self) -> int:
-        """How many there are."""
-        return len(self.values) * (len(self.values) - 1) // 2
-
-    @property
-    def pairs_above(self) -> int:
-        """How many of them are above chance."""
-        return int(np.triu(self.above, 1).sum())
+    def __str__(self) -> str:
+        count = len(self.values)
+        return f'{np.triu(self.above, 1).sum()} of {count * (count - 1) // 2} pairs'
 
 
 def between_blocks(weights: Sequence[Floats]) -> Distances:
     """The distances between the distributions of the weights of each block, (H,) each, divided by their size."""
     scaled = [_scaled(block) for block in weights]
-    count = len(scaled)
-    values, above = np.zeros((count, count)), np.zeros((count, count), dtype=bool)
-    for i in range(count):
-        for j in range(i):
-            values[i, j], above[i, j] = _distance(scaled[i], scaled[j])
+    values = np.zeros((len(scaled), len(scaled)))
+    above = np.zeros_like(values, dtype=bool)
+    for i, j in zip(*np.tril_indices_from(values, -1), strict=True):
+        values[i, j], above[i, j] = _distance(scaled[i], scaled[j])
     return Distances(values + values.T, above | above.T)
 
 
@@ -69,30 +62,30 @@ def steep(blocks: Sequence[BlockStatistics]) -> list[tuple[str, str]]:
 
 
 def sentences(
-    blocks: Sequence[BlockStatistics], gl1: Distances, gl2: Distances, layers: Mapping[str, tuple[float, bool]]
+    blocks: Sequence[BlockStatistics], distances: Mapping[str, Distances], layers: Mapping[str, tuple[float, bool]]
 ) -> dict[str, str]:
-    """The observations in words, by the question that they answer."""
-    count = len(blocks)
-    texts = {}
+    """The observations in words, by the question that they answer.
+
+    Args:
+        blocks: The statistics.
+        distances: Between the blocks, by layer.
+        layers: What :func:`between_layers` found.
+    """
+    count, texts = len(blocks), {}
     if count > 1:
         texts[DEPTHS] = ' '.join(
-            f'{name}: {found.pairs_above} of {found.pairs} pairs of blocks differ by more than chance, the largest '
-            f'distance is {found.values.max():.2f}.'
-            for name, found in (('GL1', gl1), ('GL2', gl2))
+            f'{layer}: {found} of blocks differ by more than chance, the largest distance is {found.values.max():.2f}.'
+            for layer, found in distances.items()
         )
-    differing = [name for name, (_, above) in layers.items() if above]
-    distances = [distance for distance, _ in layers.values()]
-    correlations = [block.correlation for block in blocks]
     texts[LAYERS] = (
-        f'In {len(differing)} of {count} blocks by more than chance; the distances are {_range(distances)}. The sizes '
-        f'of the two weights of a channel are correlated by {_range(correlations)}.'
+        f'In {sum(above for _, above in layers.values())} of {count} blocks by more than chance; the distances are '
+        f'{_range([distance for distance, _ in layers.values()])}. The sizes of the two weights of a channel are '
+        f'correlated by {_range([block.correlation for block in blocks])}.'
     )
     found = [f'{layer} of {name}' for name, layer in steep(blocks)]
-    expected = 2 * count * _BY_CHANCE
     texts[ORDER] = (
-        f'{len(found)} of {2 * count} slopes are beyond {SURE:g} standard errors'
-        + (f': {", ".join(found)}.' if found else '.')
-        + f' By chance alone {expected:.2g} of {2 * count} would be, on average.'
+        f'{len(found)} of {2 * count} slopes are beyond {SURE:g} standard errors{": " * bool(found)}{", ".join(found)}.'
+        f' By chance alone {2 * count * _BY_CHANCE:.2g} of {2 * count} would be, on average.'
     )
     return texts
 
@@ -114,4 +107,4 @@ def _scaled(weights: Floats) -> Floats:
 
 def _distance(a: Floats, b: Floats) -> tuple[float, bool]:
     found = ks_2samp(a, b, method='asymp')  # the exact one takes minutes for all pairs of a deep network
-    return float(found.statistic), bool(found.pvalue < LEVEL)
+    return float(found.statistic), bool(found.pvalue < _LEVEL)

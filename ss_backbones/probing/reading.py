@@ -1,23 +1,25 @@
-"""The DFC layers in a checkpoint, block by block, with everything checked that the statistics rely on."""
+"""The DFC layers in the checkpoints of one training, with everything checked that the statistics rely on."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ..checkpoints.extraction import extract, some, starts
 from ..checkpoints.files import read_checkpoint
-from ..checkpoints.key_maps import StateDict
-from ..checkpoints.extraction import some, starts, unwrap
-from .errors import ProbeError
+from ..errors import ProbeError
+from .record import Record, Snapshot
+from .statistics import Floats, block_statistics, layer_weights
 
-CONV = ('mlp.dwconv.weight', 'mlp.dwconv.bias')
+_CONV = ('mlp.dwconv.weight', 'mlp.dwconv.bias')
 _LAYERS = ('norm2', 'mlp.fc1', 'mlp.dfc.gl1', 'mlp.dfc.gate', 'mlp.dfc.gl2')
 _NEEDED = tuple(f'{layer}.{part}' for layer in _LAYERS for part in ('weight', 'bias'))
 _IN_BLOCK = re.compile(r'^(|.*?\.)((?:stages\.\d+\.)?blocks\.\d+)\.(.+)$')
 _EPOCH_NAME = re.compile(r'epoch_(\d+)\.pth')
+Blocks = Mapping[str, Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -25,23 +27,67 @@ class Checkpoint:
     """What was read of one file.
 
     Args:
-        name: The file's name.
-        epoch: Epochs done, or None where the file does not say.
+        snapshot: The statistics.
         config: The text of the config it was trained with, or None where the file has none.
         kind: Which weights these are, in words: the average, the raw weights, or the only ones.
         blocks: By the block's name, in the order of depth, the tensors by their keys in the block.
     """
 
-    name: str
-    epoch: int | None
+    snapshot: Snapshot
     config: str | None
     kind: str
-    blocks: Mapping[str, Mapping[str, Tensor]]
+    blocks: Blocks
 
-    @property
-    def shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
-        """What makes two files those of one network."""
-        return {name: {key: tuple(t.shape) for key, t in block.items()} for name, block in self.blocks.items()}
+
+@dataclass(frozen=True)
+class Series:
+    """What was read of a training.
+
+    Args:
+        record: The statistics.
+        kinds: Which weights each snapshot's are, in words.
+        weights: Of GL1 and GL2 in the trained network, (H,) each, by block.
+        has_conv: Whether its MLPs have a depthwise convolution.
+    """
+
+    record: Record
+    kinds: tuple[str, ...]
+    weights: Mapping[str, tuple[Floats, Floats]]
+    has_conv: bool
+
+
+def read_series(source: str, earlier: Sequence[str]) -> Series:
+    """Read a training, from its start to its end.
+
+    Args:
+        source: The file of the trained network, or the folder of the training.
+        earlier: Files of the same training, in the order of time if they do not name their epochs.
+
+    Raises:
+        ProbeError: A file has no complete and finite DFC, they are of different networks or in a wrong order, or the
+            folder has no checkpoints.
+        CheckpointError: A file cannot be read.
+    """
+    found: list[tuple[Snapshot, str]] = []
+    for file in (files := _files(source, earlier)):  # one at a time, as each may be large
+        checkpoint = read(file)
+        shapes = {name: {k: tuple(t.shape) for k, t in block.items()} for name, block in checkpoint.blocks.items()}
+        if not found:
+            first = shapes
+        _check_same(shapes, file, first, files[0])
+        found.append((checkpoint.snapshot, checkpoint.kind))
+    last = found[-1][0]
+    if all(shot.epoch is not None for shot, _ in found):
+        found.sort(key=lambda item: item[0].epoch)
+    if found[-1][0] is not last:
+        raise ProbeError(
+            f'{found[-1][0].checkpoint} is given as an earlier checkpoint and is of epoch {found[-1][0].epoch}, but '
+            f'{last.checkpoint}, the trained network, is of epoch {last.epoch}. Give the latest as CHECKPOINT.'
+        )
+    shots, kinds = zip(*found, strict=True)
+    weights = {name: layer_weights(block) for name, block in checkpoint.blocks.items()}
+    has_conv = any(_CONV[0] in block for block in checkpoint.blocks.values())
+    return Series(Record(checkpoint.config, shots), kinds, weights, has_conv)
 
 
 def read(source: str) -> Checkpoint:
@@ -51,64 +97,78 @@ def read(source: str) -> Checkpoint:
         source: A file, or its http(s) address.
 
     Raises:
-        CheckpointError: The file cannot be read; see :func:`~ss_backbones.checkpoint_files.read_checkpoint`.
-        ProbeError: It has no DFC, an incomplete one, or weights that are not finite.
+        CheckpointError: The file cannot be read; see :func:`~ss_backbones.checkpoints.files.read_checkpoint`.
+        ProbeError: It has no DFC, an incomplete one, or weights that are not finite or as good as infinite.
     """
     content = read_checkpoint(source)
-    unwrapped = unwrap(content, source, average=True)
-    blocks = _blocks(unwrapped.tensors, source)
+    found = extract(content, source, average=True)
+    blocks = _blocks(found.tensors, source)
     for name, block in blocks.items():
-        _check_kinds(block, f'{source}: {name}')
-        _check_shapes(block, f'{source}: {name}')
+        _check_block(block, f'{source}: {name}')
     _check_finite(blocks, source)
     meta = content.get('meta')
     meta = meta if isinstance(meta, Mapping) else {}
     epoch, config = meta.get('epoch'), meta.get('cfg')
-    named = _EPOCH_NAME.fullmatch(Path(source).name)
     if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
+        named = _EPOCH_NAME.fullmatch(Path(source).name)
         epoch = int(named[1]) if named else None
-    return Checkpoint(
-        Path(source).name, epoch, config if isinstance(config, str) else None, unwrapped.kind, dict(blocks)
-    )
+    snapshot = Snapshot(Path(source).name, epoch, tuple(block_statistics(*item) for item in blocks.items()))
+    return Checkpoint(snapshot, config if isinstance(config, str) else None, found.kind, blocks)
 
 
-def _blocks(tensors: StateDict, source: str) -> dict[str, dict[str, Tensor]]:
+def _files(source: str, earlier: Sequence[str]) -> list[str]:
+    """The checkpoints of a training; in a folder those of mmengine's, by epoch."""
+    if not source.strip():
+        raise ProbeError('CHECKPOINT is an empty text. Give a checkpoint file, or the folder of a training.')
+    folder, files = Path(source), [*earlier, source]
+    if folder.is_dir():
+        if earlier:
+            raise ProbeError(
+                f'{source} is a folder, whose checkpoints are all taken; --earlier goes with a checkpoint file alone.'
+            )
+        epochs = {path: _EPOCH_NAME.fullmatch(path.name) for path in folder.glob('*.pth')}
+        files = [str(p) for p in sorted((p for p in epochs if epochs[p]), key=lambda path: int(epochs[path][1]))]
+        if not files:
+            others = some(sorted(path.name for path in epochs))
+            raise ProbeError(
+                f'{folder} has no epoch_*.pth{f", but {others}" * bool(others)}. Give a folder with the checkpoints '
+                'of a training, or a checkpoint file.'
+            )
+    if len({Path(file).resolve() for file in files}) < len(files):
+        raise ProbeError(f'A checkpoint is given twice: {", ".join(files)}. Give each once.')
+    return files
+
+
+def _blocks(tensors: Mapping[str, Tensor], source: str) -> Blocks:
     """All blocks of the network that has DFC, complete, in the order of depth."""
     if not any('.mlp.dfc.' in key for key in tensors):
         raise ProbeError(
             f'{source} has no DFC in it (its keys start with {starts(tensors)}), so there is nothing to probe. Train a '
-            "network with DFC first: SSViT or SSPVTv2 with mlp='dfc', or a timm model dfc_deit_*."
+            "network with DFC first: a backbone of this package with mlp='dfc', or a timm model dfc_deit_*."
         )
-    found: dict[str, dict[str, dict[str, Tensor]]] = {}
+    networks: dict[str, dict[str, dict[str, Tensor]]] = {}
     for key, tensor in tensors.items():
         if match := _IN_BLOCK.match(key):
-            found.setdefault(match[1], {}).setdefault(match[2], {})[match[3]] = tensor
-    with_dfc = [prefix for prefix, blocks in found.items() if any(_has_dfc(block) for block in blocks.values())]
+            networks.setdefault(match[1], {}).setdefault(match[2], {})[match[3]] = tensor
+    with_dfc = [blocks for blocks in networks.values() if any('mlp.dfc.' in key for b in blocks.values() for key in b)]
     if len(with_dfc) != 1:
         raise ProbeError(
             f'{source} has DFC in {len(with_dfc)} networks, and one is probed at a time; its keys start with '
             f"{starts(tensors)}. Expected are keys such as 'backbone.blocks.0.mlp.dfc.gl1.weight' with one prefix."
         )
-    blocks = found[with_dfc[0]]
-    missing = [f'{name}.{key}' for name, block in blocks.items() for key in _missing(block)] + _gaps(blocks)
+    (blocks,) = with_dfc
+    missing = []
+    for name, block in blocks.items():
+        needed = (*_NEEDED, *_CONV) if any(key in block for key in _CONV) else _NEEDED
+        missing += [f'{name}.{key}' for key in needed if key not in block]
+    missing += _gaps(blocks)
     if missing:
         raise ProbeError(
             f'{source} is incomplete: it lacks {some(missing)}. Every block must have its norm, first linear and DFC. '
             'Give the checkpoint as it was saved in training, not a folded or an edited one.'
         )
-    kept = (*_NEEDED, *CONV)
-    return {
-        name: {key: blocks[name][key] for key in kept if key in blocks[name]} for name in sorted(blocks, key=_depth)
-    }
-
-
-def _has_dfc(block: Mapping[str, Tensor]) -> bool:
-    return any(key.startswith('mlp.dfc.') for key in block)
-
-
-def _missing(block: Mapping[str, Tensor]) -> list[str]:
-    conv = CONV if any(key in block for key in CONV) else ()
-    return [key for key in (*_NEEDED, *conv) if key not in block]
+    names = sorted(blocks, key=lambda name: [int(number) for number in re.findall(r'\d+', name)])
+    return {name: {key: blocks[name][key] for key in (*_NEEDED, *_CONV) if key in blocks[name]} for name in names}
 
 
 def _gaps(names: Mapping[str, object]) -> list[str]:
@@ -120,26 +180,19 @@ def _gaps(names: Mapping[str, object]) -> list[str]:
     return [f'{stage}.{i}' for stage, count in last.items() for i in range(count) if f'{stage}.{i}' not in names]
 
 
-def _depth(name: str) -> list[int]:
-    return [int(number) for number in re.findall(r'\d+', name)]
-
-
-def _check_kinds(block: Mapping[str, Tensor], where: str) -> None:
+def _check_block(block: Mapping[str, Tensor], where: str) -> None:
+    """Whether a block has plain weights, and its layers fit each other."""
     for key, tensor in block.items():
         if tensor.is_meta or tensor.layout != torch.strided or not tensor.is_floating_point():
             raise ProbeError(
                 f'{where}: {key} is {tensor.dtype} ({tensor.layout}) on the device {tensor.device}; expected are plain '
                 'floating-point weights. Give the checkpoint as it was saved in training, not a converted one.'
             )
-
-
-def _check_shapes(block: Mapping[str, Tensor], where: str) -> None:
-    """Whether the layers of a block fit each other."""
-    fc1, gl1 = block['mlp.fc1.weight'].shape, block['mlp.dfc.gl1.weight'].shape
+    fc1, gl1 = (tuple(block[key].shape) for key in ('mlp.fc1.weight', 'mlp.dfc.gl1.weight'))
     if len(fc1) != 2 or fc1[1] < 2 or fc1[0] % fc1[1] or len(gl1) != 2 or gl1[0] * gl1[1] != fc1[0]:
         raise ProbeError(
-            f'{where}: mlp.fc1.weight is {tuple(fc1)} and mlp.dfc.gl1.weight {tuple(gl1)}; expected are (H, C), with H '
-            'a multiple of C, and (groups, H / groups).'
+            f'{where}: mlp.fc1.weight is {fc1} and mlp.dfc.gl1.weight {gl1}; expected are (H, C), with H a multiple '
+            'of C, and (groups, H / groups).'
         )
     (hidden, dim), groups = fc1, gl1[0]
     expected = {
@@ -157,14 +210,14 @@ def _check_shapes(block: Mapping[str, Tensor], where: str) -> None:
     for key, shape in expected.items():
         if key in block and tuple(block[key].shape) != shape:
             raise ProbeError(
-                f'{where}: {key} is {tuple(block[key].shape)} and must be {shape}, as mlp.fc1.weight is {tuple(fc1)} '
-                f'and mlp.dfc.gl1.weight {tuple(gl1)}.'
+                f'{where}: {key} is {tuple(block[key].shape)} and must be {shape}, as mlp.fc1.weight is {fc1} and '
+                f'mlp.dfc.gl1.weight {gl1}.'
             )
 
 
-def _check_finite(blocks: Mapping[str, Mapping[str, Tensor]], source: str) -> None:
-    wrong = {f'{name}.{key}': tensor for name, block in blocks.items() for key, tensor in block.items()}
-    wrong = {key: tensor for key, tensor in wrong.items() if not tensor.isfinite().all()}
+def _check_finite(blocks: Blocks, source: str) -> None:
+    tensors = {f'{name}.{key}': tensor for name, block in blocks.items() for key, tensor in block.items()}
+    wrong = {key: tensor for key, tensor in tensors.items() if not tensor.isfinite().all()}
     if wrong:
         key, tensor = next(iter(wrong.items()))
         more = f', and so have {len(wrong) - 1} other tensors' if len(wrong) > 1 else ''
@@ -172,3 +225,15 @@ def _check_finite(blocks: Mapping[str, Mapping[str, Tensor]], source: str) -> No
             f'{source}: {key} has {int((~tensor.isfinite()).sum())} of {tensor.numel()} weights that are NaN or '
             f'infinite{more}. Did the training diverge? Probe an earlier checkpoint.'
         )
+
+
+def _check_same(shapes: Mapping[str, object], file: str, first: Mapping[str, object], first_file: str) -> None:
+    if shapes == first:
+        return
+    if shapes.keys() != first.keys():
+        what = f'blocks {some(shapes)}, and {first_file} {some(first)}'
+    else:
+        name = next(name for name in shapes if shapes[name] != first[name])
+        key = next(key for key in first[name] | shapes[name] if shapes[name].get(key) != first[name].get(key))
+        what = f'{name}.{key} of {shapes[name].get(key)}, and {first_file} of {first[name].get(key)}'
+    raise ProbeError(f'{file} and {first_file} are of different networks: {file} has {what}.')

@@ -1,14 +1,17 @@
-"""What a probe found, as numbers: the JSON file between tools/probe.py and tools/derive_settings.py."""
+"""What a probe found, as numbers: the JSON file that ``probe`` writes and ``derive-settings`` reads."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
+from types import UnionType
+from typing import get_args
 
-from .errors import ProbeError
+from ..errors import ProbeError
 
 _FORMAT = 'ss_backbones probe 1'
 _LARGEST = 1e100  # which is no number of a probe
+_WORDS = {float: 'a finite number', int: 'a whole number', str: 'a text'}
 
 
 @dataclass(frozen=True)
@@ -108,43 +111,40 @@ def read_record(path: Path) -> Record:
     try:
         data = json.loads(path.read_text(encoding='utf-8'))
     except FileNotFoundError:
-        raise ProbeError(f'{path} does not exist. Give the probe.json that tools/probe.py wrote.') from None
+        raise ProbeError(f'{path} does not exist. Give the probe.json that ss-backbones probe wrote.') from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ProbeError(f'{path} cannot be read as JSON ({error}). Give the probe.json of tools/probe.py.') from error
-    found = data.get('format') if isinstance(data, Mapping) else None
+        raise ProbeError(
+            f'{path} cannot be read as JSON ({error}). Give the probe.json that ss-backbones probe wrote.'
+        ) from error
+    found = data.pop('format', None) if isinstance(data, dict) else None
     if found != _FORMAT:
         raise ProbeError(
-            f"{path} is no file of this version's tools/probe.py: its format is {found!r}, not {_FORMAT!r}."
+            f"{path} is no file of this version's ss-backbones probe: its format is {found!r}, not {_FORMAT!r}."
         )
     try:
-        record = Record(data['config'], tuple(_snapshot(item) for item in data['snapshots']))
-    except (KeyError, TypeError) as error:
-        raise ProbeError(f'{path} lacks something that a probe has, or has more ({error}). Probe again.') from error
-    texts = [block.name for snapshot in record.snapshots for block in snapshot.blocks]
-    if not all(isinstance(text, str) for text in texts) or not isinstance(record.config, str | None):
-        raise ProbeError(f'{path} has a config or a name of a block that is no text. Probe again.')
-    if not record.snapshots or any(not snapshot.blocks for snapshot in record.snapshots):
-        raise ProbeError(f'{path} has no blocks. Probe again.')
-    for snapshot in record.snapshots:
-        for block in snapshot.blocks:
-            _check_numbers(block, f'{path}: {snapshot.checkpoint}: {block.name}')
-    return record
+        return _decoded(Record, data, '')
+    except ValueError as error:
+        raise ProbeError(f'{path}: {error}. Probe again.') from error
 
 
-def _snapshot(data: Mapping[str, object]) -> Snapshot:
-    blocks = tuple(
-        BlockStatistics(**{**item, 'gl1': LayerStatistics(**item['gl1']), 'gl2': LayerStatistics(**item['gl2'])})
-        for item in data['blocks']
-    )
-    return Snapshot(**{**data, 'blocks': blocks})
-
-
-def _check_numbers(block: object, where: str) -> None:
-    for field in fields(block):
-        value = getattr(block, field.name)
-        if isinstance(value, LayerStatistics):
-            _check_numbers(value, f'{where}.{field.name}')
-        elif field.name == 'name':
-            continue
-        elif isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
-            raise ProbeError(f'{where}: {field.name} is {value!r}, and must be a finite number. Probe again.')
+def _decoded(kind: type | UnionType, data: object, where: str) -> object:
+    """JSON's data as a value of a field's type; raises ValueError where it is none."""
+    if is_dataclass(kind):
+        types = {field.name: field.type for field in fields(kind)}
+        given = set(data) if isinstance(data, Mapping) else set()
+        if given != set(types):
+            lost, more = sorted(set(types) - given), sorted(given - set(types))
+            raise ValueError(f'{where or "it"} lacks {lost} and has {more} more than a probe')
+        return kind(**{name: _decoded(types[name], data[name], f'{where}.{name}'.lstrip('.')) for name in types})
+    allowed = get_args(kind)
+    if Ellipsis in allowed:
+        if not isinstance(data, list) or not data:
+            raise ValueError(f'{where} must be a list and not be empty')
+        return tuple(_decoded(allowed[0], item, f'{where}[{i}]') for i, item in enumerate(data))
+    if data is None and type(None) in allowed:
+        return None
+    kind = allowed[0] if allowed else kind
+    right = isinstance(data, int | float if kind is float else kind) and not isinstance(data, bool)
+    if not right or (kind is not str and not abs(data) <= _LARGEST):
+        raise ValueError(f'{where} is {data!r}, and must be {_WORDS[kind]}')
+    return data

@@ -1,7 +1,7 @@
 """The rule: from what a probe measured to a setting for every block.
 
 For a block whose plain MLP is r times as wide as the block (r = hidden / dim of the probe), with one factor c for the
-whole network, which the budget decides (:mod:`.budget`):
+whole network, which the budget decides (:func:`~ss_backbones.probing.budget.fit`):
 
 - need = mean of effective_share of gl1 and gl2: the share of the hidden channels that the block makes use of
 - mlp_ratio = r min(1, c need)
@@ -10,7 +10,7 @@ whole network, which the budget decides (:mod:`.budget`):
 - act = ReLU where the gates swing less than in the mean block (nearly constant gates are a plain activation), else GELU
 - pos_scale = slope of gl2, where it is surely above 0; else 0
 - mlp_split = pass_through r: the channels that pass, counted in widths of the block
-- attn_split = half of mlp_split where attn_ratio is 1 and the network is a ViT, as in the paper; else 0
+- attn_split = half of mlp_split where attn_ratio is 1 and the paper splits tokens in such a network (ViTs); else 0
 
 need, gate_swing and pass_through count as their mean over the blocks where they are no more than RESOLUTION of it away.
 Widths and splits are rounded down to steps of STEP, pos_scale to the nearest step. So a network whose blocks are all
@@ -21,8 +21,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..errors import ProbeError
 from ..settings import BlockSetting
-from .errors import ProbeError
 from .record import BlockStatistics
 
 # Of the mean over the blocks: what differs by less is taken for chance. In a DFC-DeiT with 768 hidden channels one
@@ -62,11 +62,6 @@ class Evidence:
         return self.block.hidden / self.block.dim
 
     @property
-    def measured_need(self) -> float:
-        """The need as it was measured, noise included."""
-        return _need(self.block)
-
-    @property
     def swings_less(self) -> bool:
         """Whether the gates swing less than the mean block's."""
         return self.swing < self.mean[1]
@@ -91,13 +86,13 @@ def evidence_of(blocks: Sequence[BlockStatistics]) -> list[Evidence]:
     return [Evidence(block, mean, *numbers) for block, *numbers in zip(blocks, *cleaned, strict=True)]
 
 
-def setting_of(evidence: Evidence, factor: float, is_vit: bool) -> BlockSetting:
+def setting_of(evidence: Evidence, factor: float, splits_tokens: bool) -> BlockSetting:
     """One block's setting.
 
     Args:
         evidence: What was measured.
         factor: The c of the rule, 0 or above.
-        is_vit: Whether tokens may skip the attention's projection.
+        splits_tokens: Whether tokens may skip the attention's projection, as in the paper's settings of the network.
     """
     ratio = evidence.ratio
     mlp_ratio = max(LEAST_MLP, _down(ratio * min(1.0, factor * evidence.need)))
@@ -109,7 +104,35 @@ def setting_of(evidence: Evidence, factor: float, is_vit: bool) -> BlockSetting:
         act='ReLU' if evidence.swings_less else 'GELU',
         pos_scale=STEP * round(min(MOST_RAMP, evidence.block.gl2.slope) / STEP) if evidence.rising else 0.0,
         attn_ratio=attn_ratio,
-        attn_split=mlp_split / 2 if is_vit and attn_ratio == 1 else 0.0,
+        attn_split=mlp_split / 2 if splits_tokens and attn_ratio == 1 else 0.0,
+    )
+
+
+def reason_of(evidence: Evidence, setting: BlockSetting, factor: float) -> str:
+    """Why a block got its setting, with the numbers that decided.
+
+    Args:
+        evidence: What was measured.
+        setting: What :func:`setting_of` made of it.
+        factor: The c of the rule.
+    """
+    block, ratio, mean = evidence.block, evidence.ratio, evidence.mean
+    wanted = ratio * min(1.0, factor * evidence.need)
+    need_mean = f'{"taken as the " * (evidence.need == mean[0])}mean {mean[0]:.3f}'
+    pass_mean = f'{"taken as the " * (evidence.pass_through == mean[2])}mean {mean[2]:.2f}'
+    return '; '.join(
+        (
+            f'effective share {_need(block):.3f} ({need_mean}): {ratio:g} x min(1, {factor:.3f} x {evidence.need:.3f}) '
+            f'= {_shown(wanted)}{f", at least {LEAST_MLP:g}" * (wanted < LEAST_MLP)}, so mlp_ratio '
+            f'{setting.mlp_ratio:g} and with it attn_ratio {setting.attn_ratio:g}',
+            f'gate swing {block.gate_swing:.2f} (mean {mean[1]:.2f})'
+            f'{" is less than in the mean block" * evidence.swings_less}, so {setting.act}',
+            f'slope {block.gl2.slope:.2f} +- {block.gl2.slope_error:.2f}'
+            f'{"" if evidence.rising else " is not surely above 0"}, so pos_scale {setting.pos_scale:g}',
+            f'{block.pass_through:.2f} of the channels pass through ({pass_mean}): {evidence.pass_through:.2f} x '
+            f'{ratio:g} = {_shown(evidence.pass_through * ratio)} widths, so mlp_split {setting.mlp_split:g} and '
+            f'attn_split {setting.attn_split:g}',
+        )
     )
 
 
@@ -144,3 +167,8 @@ def _check(block: BlockStatistics) -> None:
             raise ProbeError(f'{block.name}: {name} is {share}, which is no share in [0, 1]. Probe again.')
     if block.gl2.slope_error < 0:
         raise ProbeError(f'{block.name}: gl2.slope_error is {block.gl2.slope_error}, and below 0. Probe again.')
+
+
+def _shown(value: float) -> str:
+    """Three decimals, rounded down as the rule does, so that 3.7497 does not look like a step that it lies below."""
+    return f'{math.floor(value * 1000 + 1e-3) / 1000:.3f}'

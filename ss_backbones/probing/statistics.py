@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .errors import ProbeError
-from .reading import CONV
+from ..errors import ProbeError
 from .record import BlockStatistics, LayerStatistics
 
 Floats = NDArray[np.float64]
@@ -33,8 +32,9 @@ def block_statistics(name: str, block: Mapping[str, Tensor]) -> BlockStatistics:
         ProbeError: The weights are so large that the gates overflow.
     """
     gl1, gl2 = layer_weights(block)
-    mean, std = gate_moments(block)
-    size = np.hypot(std, mean)
+    with np.errstate(over='ignore', invalid='ignore'):  # the check below says it in words
+        mean, std = gate_moments(block)
+        size = np.hypot(std, mean)
     if not np.isfinite(size).all():
         raise ProbeError(f'{name}: its weights are so large that its gates overflow. Did the training diverge?')
     varying = np.divide(std, size, out=np.zeros_like(size), where=size > 0) ** 2
@@ -56,21 +56,18 @@ def layer_statistics(weights: Floats) -> LayerStatistics:
     count, sizes = len(weights), np.abs(weights)
     largest = sizes.max()
     if largest == 0:
-        return LayerStatistics(
-            sparsity=1.0, effective_share=1 / count, slope=0.0, slope_error=0.0, balance=0.0, size=0.0
-        )
-    sizes = sizes / largest  # so that no power of a tiny weight becomes 0
-    squares = sizes**2
-    root = math.sqrt(count)
-    sparsity = (root - sizes.sum() / math.sqrt(squares.sum())) / (root - 1)
+        return LayerStatistics(1.0, 1 / count, slope=0.0, slope_error=0.0, balance=0.0, size=0.0)
     slope, _, error = line(weights)
-    mean_size = np.abs(weights).mean()
+    mean_size, balance = sizes.mean(), weights.sum() / sizes.sum()
+    sizes = sizes / largest  # so that no power of a tiny weight becomes 0
+    squares, root = sizes**2, math.sqrt(count)
+    sparsity = (root - sizes.sum() / math.sqrt(squares.sum())) / (root - 1)
     return LayerStatistics(
         sparsity=float(np.clip(sparsity, 0, 1)),  # rounding may leave the range
         effective_share=float(np.clip(squares.sum() ** 2 / (count * (squares**2).sum()), 0, 1)),
         slope=float(slope / mean_size),
         slope_error=float(error / mean_size),
-        balance=float(np.clip(weights.sum() / np.abs(weights).sum(), -1, 1)),
+        balance=float(np.clip(balance, -1, 1)),
         size=float(largest * math.sqrt(squares.mean())),
     )
 
@@ -81,12 +78,10 @@ def line(weights: Floats) -> tuple[float, float, float]:
     Returns:
         How much it rises from the first channel to the last, its value at the first, the rise's standard error.
     """
-    count = len(weights)
-    place = np.linspace(-0.5, 0.5, count)
-    deviation = _deviations(weights)
+    place, deviation = np.linspace(-0.5, 0.5, len(weights)), _deviations(weights)
     spread = (place**2).sum()
     slope = (place * deviation).sum() / spread
-    variance = ((deviation - slope * place) ** 2).sum() / max(1, count - 2)
+    variance = ((deviation - slope * place) ** 2).sum() / max(1, len(weights) - 2)
     return float(slope), float(weights.mean() - slope / 2), math.sqrt(variance / spread)
 
 
@@ -100,9 +95,9 @@ def gate_moments(block: Mapping[str, Tensor]) -> tuple[Floats, Floats]:
     w = {key: _floats(tensor) for key, tensor in block.items()}
     mean = w['mlp.fc1.weight'] @ w['norm2.bias'] + w['mlp.fc1.bias']
     linear = w['mlp.fc1.weight'] * w['norm2.weight']
-    if CONV[0] in w:
-        kernel = w[CONV[0]].sum((1, 2, 3))
-        mean, linear = kernel * mean + w[CONV[1]], kernel[:, None] * linear
+    if 'mlp.dwconv.weight' in w:
+        kernel = w['mlp.dwconv.weight'].sum((1, 2, 3))
+        mean, linear = kernel * mean + w['mlp.dwconv.bias'], kernel[:, None] * linear
     gl1 = w['mlp.dfc.gl1.weight']
     sums = (gl1[..., None] * linear.reshape(*gl1.shape, -1)).sum(1)
     sums_mean = (gl1 * mean.reshape(gl1.shape)).sum(1) + w['mlp.dfc.gl1.bias']

@@ -9,18 +9,16 @@ from mmengine.config import Config
 from torch import nn
 
 from ..complexity import Complexity, complexity
+from ..errors import ProbeError
 from ..layers import Block
-from ..networks import ViT
-from ..networks.arch import Settings
-from ..openmmlab.backbone_building import OWN_TYPES, SCOPE, build_backbone, type_of
+from ..networks import PRESETS, network_in
+from ..networks.arguments import Settings
+from ..openmmlab.backbone_building import build_backbone, own_class
 from ..settings import BlockSetting
-from ..timm_models import MODEL_NAMES
-from .errors import ProbeError
 from .record import BlockStatistics
 
-_DFC, _SS = 'dfc_deit_', 'ss_vit_'
 WEIGHTS = ('init_cfg', 'checkpoint_path', 'pretrained')  # where a backbone's dict asks for weights
-_PLACES = (*WEIGHTS, '_scope_')  # what is no matter of the network's shape; _scope_ is left by mmengine in some configs
+_OTHER = ('mlp', 'settings', *WEIGHTS, '_scope_')  # no part of the plain network; _scope_ is left by mmengine in some
 
 
 @dataclass(frozen=True)
@@ -48,18 +46,6 @@ class Target:
         except (KeyError, TypeError, ValueError) as error:
             raise ProbeError(f'The network of the config cannot be built: {error}') from error
 
-    def cost(self, network: nn.Module) -> Complexity:
-        """What one of its networks costs for an image of :attr:`size`."""
-        return complexity(network, (1, network.in_channels, *self.size))
-
-    def cost_of(self, settings: Sequence[BlockSetting]) -> Complexity:
-        """What the network costs with these settings for the blocks that are built.
-
-        Raises:
-            ProbeError: They make no network.
-        """
-        return self.cost(self.build(self.complete(settings)))
-
     @cached_property
     def plain(self) -> nn.Module:
         """The network that has ``settings='uniform'``."""
@@ -71,14 +57,31 @@ class Target:
         return self.build('specific')
 
     @property
+    def splits_tokens(self) -> bool:
+        """Whether tokens skip the attention's projection in the paper's settings of such networks."""
+        return network_in(self.plain).attn_split > 0
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels of the images that costs are counted for."""
         return self.shape or getattr(self.plain, 'img_size', (224, 224))
 
-    @property
-    def is_vit(self) -> bool:
-        """Whether tokens may skip the attention's projection in the paper's settings."""
-        return isinstance(self.plain, ViT)
+    def cost(self, network: nn.Module) -> Complexity:
+        """What one of its networks costs for an image of :attr:`size`."""
+        return complexity(network, (1, network.in_channels, *self.size))
+
+    @cached_property
+    def plain_cost(self) -> Complexity:
+        """What the network that has ``settings='uniform'`` costs."""
+        return self.cost(self.plain)
+
+    def cost_of(self, settings: Sequence[BlockSetting]) -> Complexity:
+        """What the network costs with these settings for the blocks that are built.
+
+        Raises:
+            ProbeError: They make no network.
+        """
+        return self.cost(self.build(self.complete(settings)))
 
     def complete(self, settings: Sequence[BlockSetting]) -> list[BlockSetting]:
         """Settings of the blocks that are built, with plain ones for those that ``out_indices`` leaves out."""
@@ -90,22 +93,18 @@ class Target:
         Raises:
             ProbeError: There are more or fewer, or one has another width.
         """
-        own = [
-            (name, module.mlp.fc1.in_features, module.mlp.fc1.out_features)
-            for name, module in self.plain.named_modules()
-            if isinstance(module, Block)
-        ]
+        own = {name: module.mlp.fc1 for name, module in self.plain.named_modules() if isinstance(module, Block)}
         if len(own) != len(blocks):
             raise ProbeError(
                 f'The probe has {len(blocks)} blocks, the network of the config {len(own)}. Give the config that the '
                 'probed network was trained with: --base CONFIG.'
             )
-        for (name, dim, hidden), block in zip(own, blocks, strict=True):
-            if (dim, hidden) != (block.dim, block.hidden):
+        for (name, fc1), block in zip(own.items(), blocks, strict=True):
+            if (fc1.in_features, fc1.out_features) != (block.dim, block.hidden):
                 raise ProbeError(
                     f'{block.name} of the probe has {block.dim} channels and {block.hidden} hidden ones; in the plain '
-                    f'network of the config {name} has {dim} and {hidden}. Give the config that the probed network was '
-                    "trained with (--base CONFIG); it must have DFC with settings='uniform'."
+                    f'network of the config {name} has {fc1.in_features} and {fc1.out_features}. Give the config that '
+                    "the probed network was trained with (--base CONFIG); it must have DFC with settings='uniform'."
                 )
 
 
@@ -124,18 +123,28 @@ def target_of(config: Config, where: str, shape: tuple[int, int] | None = None) 
     backbone = model.get('backbone') if isinstance(model, Mapping) else None
     if not isinstance(backbone, Mapping):
         raise ProbeError(f'{where} has no model.backbone, which is what would get the settings.')
-    kept = {key: value for key, value in backbone.items() if key not in ('mlp', 'settings', *_PLACES)}
-    kind = type_of(kept)
+    kept = {key: value for key, value in backbone.items() if key not in _OTHER}
     if 'name' in kept:
-        name = kept['name'] = _ss_name(kept['name'])
-        if name not in MODEL_NAMES:
-            raise ProbeError(f'The classifier of {where} is {name!r}, no model of this package that takes settings.')
-    elif kind in OWN_TYPES:
-        kept['type'] = SCOPE + kind
+        kept['name'] = _specific_name(kept['name'], where)
+    elif cls := own_class(kept):
+        kept['type'] = f'ss_backbones.{cls.__name__}'
     else:
-        raise ProbeError(f'The backbone of {where} is {kind}; settings can be derived for SSViT and SSPVTv2.')
+        raise ProbeError(
+            f'The backbone of {where} is {kept.get("type")}; settings can be derived for backbones of this package, '
+            'such as SSViT.'
+        )
     return Target(kept, shape)
 
 
-def _ss_name(name: object) -> object:
-    return _SS + name.removeprefix(_DFC) if isinstance(name, str) and name.startswith(_DFC) else name
+def _specific_name(name: object, where: str) -> str:
+    """The timm name of the network with the paper's settings, for that of its DFC network or its own."""
+    preset = PRESETS.get(name) if isinstance(name, str) else None
+    if preset is None:
+        raise ProbeError(f'The classifier of {where} is {name!r}, no model of this package that takes settings.')
+    wanted = (preset.network, preset.arch, preset.img_size, 'specific', 'standard')
+    for other in PRESETS.values():
+        if (other.network, other.arch, other.img_size, other.settings, other.mlp) == wanted:
+            return other.name
+    raise ProbeError(
+        f"No model of this package is {name} with the paper's settings. Give a config of one: --base CONFIG."
+    )

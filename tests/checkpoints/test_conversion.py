@@ -2,7 +2,6 @@
 
 import re
 import resource
-import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from itertools import product
@@ -17,15 +16,16 @@ from mmengine.logging import HistoryBuffer
 from mmengine.model import ExponentialMovingAverage
 from mmengine.runner.checkpoint import load_checkpoint
 from mmseg.models.backbones import VisionTransformer
+from other_layouts import to_pvt
 from safetensors.torch import load_file, save_file
 from table import PVT_V2, VIT
-from test_checkpoints import to_whai
-from test_tools import load_tool
+from tool_call import call_command
 from torch import Tensor, nn
 
 from ss_backbones import CheckpointError, SSPVTv2, SSViT, load_weights
 from ss_backbones.checkpoints.conversion import convert
-from ss_backbones.checkpoints.identification import recognise
+from ss_backbones.checkpoints.identification import identify
+from ss_backbones.errors import OutputError
 
 SMALL = [row.name for row in (*PVT_V2, *VIT) if row.arch in ('b0', 'b2_li', 'tiny')]
 B0 = 'ss_pvt_v2_b0'
@@ -34,6 +34,7 @@ SS, PLAIN = dict(settings='specific'), dict(settings='uniform')
 PREFIX = {'timm': '', 'official': '', 'openmmlab': 'backbone.'}
 
 Weights = dict[str, Tensor]
+Tool = Callable[..., tuple[int, str]]
 
 
 def network(name: str = B0, **arguments: object) -> nn.Module:
@@ -126,22 +127,22 @@ def mm_vit() -> tuple[Weights, nn.Module]:
     return theirs.state_dict(), network('ss_vit_tiny_patch16_224', settings='uniform', num_classes=0, img_size=64)
 
 
-def whai() -> tuple[Weights, nn.Module]:
-    return to_whai(network(num_classes=0).state_dict()), network(num_classes=0)
+def pvt_repository() -> tuple[Weights, nn.Module]:
+    return to_pvt(network(num_classes=0).state_dict()), network(num_classes=0)
 
 
 @pytest.mark.parametrize('prefix', ['', 'module.', 'backbone.', 'module._orig_mod.backbone.'])
-@pytest.mark.parametrize('make', [whai, mm_pvt, mm_vit])
+@pytest.mark.parametrize('make', [pvt_repository, mm_pvt, mm_vit])
 def test_the_keys_of_other_projects(make: Callable[[], tuple[Weights, nn.Module]], prefix: str, tmp_path: Path) -> None:
     theirs, ours = make()
     for value in theirs.values():
-        value.detach().normal_() if make is not whai else None
+        value.detach().normal_() if make is not pvt_repository else None
     given = saved({'state_dict': {prefix + key: value for key, value in theirs.items()}}, tmp_path)
     load_weights(ours, given)  # whose tests hold it against the other projects' outputs
     for layout, suffix in zip(PREFIX, ('.pth', '.safetensors', '.pth'), strict=True):
         out = tmp_path / (layout + suffix)
         report = convert(given, out, layout, safetensors=suffix == '.safetensors')
-        assert report.recognition.fits and 'no head' in str(report) and not report.left_out
+        assert report.identification.fits and 'no head' in str(report) and not report.left_out
         assert_same_bits(read(out, layout), ours.state_dict())
 
 
@@ -223,7 +224,7 @@ def test_what_lies_beside_the_weights_is_named(tmp_path: Path) -> None:
     given = saved({'state_dict': {**weights, 'made_by': 'hand'}, 'model': weights, 3: 'three', 'epoch': 1}, tmp_path)
     report = convert(given, tmp_path / 'out.pth', 'timm')
     assert '\n  left out: model, 3, epoch, made_by\n' in str(report)
-    assert report.kind == 'its only weights' and report.recognition.fits
+    assert report.kind == 'its only weights' and report.identification.fits
 
 
 @pytest.fixture(scope='module')
@@ -313,7 +314,7 @@ def test_a_detector_gives_its_backbone(tmp_path: Path) -> None:
 def test_the_network_is_recognised(name: str, arguments: dict, text: str) -> None:
     with torch.device('cpu' if arguments.get('settings') == 'specific' else 'meta'):  # ramps have to have values
         weights = network(name, **arguments).state_dict()
-    found = recognise(weights, 'weights.pth')
+    found = identify(weights, 'weights.pth')
     assert found.fits and str(found) == text and len(found.report.matched) == len(weights)
 
 
@@ -321,7 +322,7 @@ def test_a_distilled_deit_keeps_its_second_token(tmp_path: Path) -> None:
     weights = network('deit_tiny_distilled_patch16_224').state_dict()
     report = convert(saved({'model': weights}, tmp_path), tmp_path / 'out.pth', 'openmmlab')
     assert_same_bits(read(tmp_path / 'out.pth', 'openmmlab'), weights)
-    assert report.recognition.fits and '198 positions' in str(report)
+    assert report.identification.fits and '198 positions' in str(report)
     assert 'more than it has, kept: dist_token, head_dist.weight, head_dist.bias' in str(report)
 
 
@@ -343,7 +344,7 @@ def test_a_distilled_deit_keeps_its_second_token(tmp_path: Path) -> None:
 def test_networks_of_ones_own_are_converted_all_the_same(make: Callable, text: str, tmp_path: Path) -> None:
     weights = make().state_dict()
     report = convert(saved(weights, tmp_path), tmp_path / 'out.pth', 'openmmlab')
-    assert not report.recognition.fits and 'of no network that is known here' in str(report)
+    assert not report.identification.fits and 'of no network that is known here' in str(report)
     assert re.search(text, str(report)), str(report)
     assert_same_bits(read(tmp_path / 'out.pth', 'openmmlab'), weights)
     assert 'network' not in torch.load(tmp_path / 'out.pth', weights_only=True)['meta']
@@ -353,10 +354,10 @@ def test_other_ramps_of_the_same_shapes_are_another_network(tmp_path: Path) -> N
     weights = network().state_dict()
     ramps = [key for key in weights if key.endswith('pos_bias')]
     half = {key: value.half() for key, value in weights.items()}
-    assert convert(saved(half, tmp_path), tmp_path / 'half.pth', 'timm').recognition.fits
+    assert convert(saved(half, tmp_path), tmp_path / 'half.pth', 'timm').identification.fits
     weights[ramps[0]] = weights[ramps[0]] * 2
     report = convert(saved(weights, tmp_path), tmp_path / 'out.pth', 'timm')
-    assert not report.recognition.fits and f'  of another shape or ramp: {ramps[0]} (a ramp to ' in str(report)
+    assert not report.identification.fits and f'  of another shape or ramp: {ramps[0]} (a ramp to ' in str(report)
     assert f'the nearest is {B0}' in str(report)
 
 
@@ -365,30 +366,12 @@ def test_what_has_no_name_here_is_kept_and_listed(tmp_path: Path) -> None:
     report = convert(saved(weights, tmp_path), tmp_path / 'out.pth', 'timm')
     assert_same_bits(read(tmp_path / 'out.pth', 'timm'), weights)
     assert 'more than it has, kept: extra.scale, stages.0.blocks.0.gamma' in str(report)
-    assert not report.recognition.fits  # a tensor more inside a block is another network
-
-
-class Tool:
-    """tools/convert.py as a user calls it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.monkeypatch, self.capsys = monkeypatch, capsys
-
-    def __call__(self, *arguments: object) -> tuple[int, str]:
-        """The exit code, and everything that was said."""
-        module = load_tool('convert', self.monkeypatch)
-        self.monkeypatch.setattr(sys, 'argv', ['convert', *map(str, arguments)])
-        try:
-            code = module.main() or 0
-        except SystemExit as stop:
-            code = stop.code
-        said = self.capsys.readouterr()
-        return code, said.out + said.err
+    assert not report.identification.fits  # a tensor more inside a block is another network
 
 
 @pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tool:
-    return Tool(monkeypatch, capsys)
+def tool(capsys: pytest.CaptureFixture[str]) -> Tool:
+    return lambda *arguments: call_command('convert', arguments, capsys)
 
 
 def test_the_tool(tool: Tool, tmp_path: Path) -> None:
@@ -433,7 +416,7 @@ def test_the_tool_refuses(tool: Tool, tmp_path: Path) -> None:
         ('.', 'out.pth', timm_, 'is a directory'),
         ('good.pth', 'there.pth', timm_, 'there.pth exists already and is never written over'),
         ('good.pth', 'link.pth', timm_, 'link.pth exists already'),
-        ('good.pth', '.', timm_, 'exists already'),
+        ('good.pth', '.', timm_, 'is a folder. Give the name of a new file'),
         ('good.pth', 'good.pth', timm_, 'good.pth is the checkpoint itself'),
         ('good.pth', 'same.pth', timm_, 'same.pth is the checkpoint itself'),
         ('good.pth', 'new/out.pth', timm_, 'there is no folder'),
@@ -476,7 +459,7 @@ def test_a_file_that_comes_into_being_meanwhile_stays(tmp_path: Path, monkeypatc
         out.write_text('of someone else')
 
     monkeypatch.setattr(torch, 'save', slowly)
-    with pytest.raises(CheckpointError, match='out.pth exists already'):
+    with pytest.raises(OutputError, match='out.pth exists already'):
         convert(given, out, 'timm')
     assert out.read_text() == 'of someone else' and len(list(tmp_path.iterdir())) == 2
 

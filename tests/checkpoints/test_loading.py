@@ -13,9 +13,10 @@ import torch
 from mmdet.models.backbones import PyramidVisionTransformerV2
 from mmengine.model import BaseModule
 from mmengine.runner.checkpoint import load_state_dict
+from other_layouts import to_pvt
 from safetensors.torch import save_file
 from table import ARCHS
-from torch import Tensor, nn
+from torch import nn
 
 from ss_backbones import CheckpointError, SSPVTv2, load_weights
 
@@ -29,27 +30,8 @@ def equal(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(value, theirs[key]) for key, value in one.state_dict().items())
 
 
-def to_whai(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """This package's keys as whai362/PVT writes them."""
-    renamed = {}
-    for key, value in weights.items():
-        parts = key.split('.')
-        if parts[0] == 'patch_embed':
-            new = ['patch_embed1', *parts[1:]]
-        elif parts[2] == 'downsample':
-            new = [f'patch_embed{int(parts[1]) + 1}', *parts[3:]]
-        elif parts[2] == 'blocks':
-            new = [f'block{int(parts[1]) + 1}', *parts[3:]]
-        else:
-            new = [f'norm{int(parts[1]) + 1}', *parts[3:]]
-        if 'dwconv' in new:
-            new.insert(new.index('dwconv'), 'dwconv')
-        renamed['.'.join(new)] = value
-    return renamed
-
-
 @pytest.mark.parametrize('prefix', ['', 'backbone.', 'module.', 'model.', '_orig_mod.', 'module.model.backbone.'])
-@pytest.mark.parametrize('layout', [dict, to_whai], ids=['official', 'whai362'])
+@pytest.mark.parametrize('layout', [dict, to_pvt], ids=['official', 'whai362'])
 def test_layouts_and_prefixes(layout: Callable[[dict], dict], prefix: str) -> None:
     source, target = backbone(), backbone()
     weights = {prefix + key: value for key, value in layout(source.state_dict()).items()}

@@ -8,7 +8,7 @@ import timm
 import torch
 from mmengine.runner.checkpoint import load_state_dict
 from mmseg.models.backbones import VisionTransformer
-from PIL import Image
+from other_layouts import resized_by_pillow
 from torch import Tensor, nn
 
 from ss_backbones import CheckpointError, SSViT, load_weights
@@ -51,13 +51,6 @@ def test_the_report_knows_what_no_classifier_has() -> None:
     assert not load_weights(SSViT(SMALL), SSViT(SMALL).state_dict()).fresh
 
 
-def by_pillow(rows: Tensor, height: int, width: int) -> Tensor:
-    """Bicubic resizing of (h, w, C), channel by channel, with another library."""
-    planes = [Image.fromarray(plane.numpy(), mode='F') for plane in rows.permute(2, 0, 1).contiguous()]
-    resized = [plane.resize((width, height), Image.Resampling.BICUBIC) for plane in planes]
-    return torch.stack([torch.tensor(plane.getdata()).reshape(height, width) for plane in resized], dim=-1)
-
-
 @pytest.mark.parametrize('class_token', [True, False])
 @pytest.mark.parametrize(('size', 'grid'), [(384, (24, 24)), (96, (6, 6)), ((320, 200), (20, 13))])
 def test_a_table_of_another_size_is_resized_at_load(size: object, grid: tuple[int, int], class_token: bool) -> None:
@@ -66,7 +59,7 @@ def test_a_table_of_another_size_is_resized_at_load(size: object, grid: tuple[in
     report = load_weights(model, source.state_dict())
     assert report.share == 1 and f'pos_embed (14 x 14 to {grid[0]} x {grid[1]})' in report.adapted
     table = source.pos_embed.detach()[0]
-    expected = by_pillow(table[1:].reshape(14, 14, -1), *grid).flatten(0, 1)
+    expected = resized_by_pillow(table[1:].reshape(14, 14, -1), *grid).flatten(0, 1)
     ours = model.pos_embed.detach()[0]
     torch.testing.assert_close(ours[int(class_token) :], expected, rtol=1e-4, atol=1e-5)
     if class_token:
@@ -127,7 +120,7 @@ def test_mmengines_own_loading_resizes_the_table() -> None:
     segmenter = nn.Module()
     segmenter.backbone = target
     load_state_dict(segmenter, {f'backbone.{k}': v for k, v in source.state_dict().items()}, strict=True)
-    expected = by_pillow(source.pos_embed.detach()[0, 1:].reshape(4, 4, -1), 8, 8).flatten(0, 1)
+    expected = resized_by_pillow(source.pos_embed.detach()[0, 1:].reshape(4, 4, -1), 8, 8).flatten(0, 1)
     torch.testing.assert_close(target.pos_embed.detach()[0, 1:], expected, rtol=1e-4, atol=1e-5)
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +13,9 @@ import torch
 from mmdet.models.backbones import PyramidVisionTransformerV2
 from mmengine.logging import HistoryBuffer
 from mmseg.models.backbones import VisionTransformer
+from other_layouts import resized_by_pillow, to_pvt
 from reference import needs_reference
 from safetensors.torch import save_file
-from test_vit_checkpoints import by_pillow
 from timm.models import load_checkpoint, resume_checkpoint
 from timm.utils import CheckpointSaver
 from torch import Tensor, nn
@@ -119,19 +118,10 @@ def test_mmengine_checkpoints(
     assert len(warnings(caplog)) == 1 and 'missing: head.weight, head.bias' in warnings(caplog)[0]
 
 
-def whai(key: str) -> str:
-    """A key of this package as whai362/PVT has it."""
-    key = re.sub(r'^patch_embed\.', 'patch_embed1.', key)
-    key = re.sub(r'^stages\.(\d)\.downsample\.', lambda m: f'patch_embed{int(m[1]) + 1}.', key)
-    key = re.sub(r'^stages\.(\d)\.blocks\.', lambda m: f'block{int(m[1]) + 1}.', key)
-    key = re.sub(r'^stages\.(\d)\.norm\.', lambda m: f'norm{int(m[1]) + 1}.', key)
-    return key.replace('.dwconv.', '.dwconv.dwconv.')
-
-
 @both_ways
 def test_keys_of_whai362(create: Callable, tmp_path: Path) -> None:
     weights = noisy(timm.create_model(PVT, settings='uniform', num_classes=5)).state_dict()
-    renamed = {whai(key): value for key, value in weights.items()}
+    renamed = to_pvt(weights)
     assert 'block4.1.mlp.dwconv.dwconv.bias' in renamed and not any(key.startswith('stages') for key in renamed)
     torch.save(renamed, tmp_path / 'pvt_v2_b0.pth')
     assert not differing(create(PVT, tmp_path / 'pvt_v2_b0.pth', settings='uniform', num_classes=5), weights)
@@ -226,7 +216,7 @@ def test_positions_of_another_size(
     assert model.grid == grid and differing(model, weights) == ['pos_embed']
     ours, theirs = model.pos_embed.detach()[0], weights['pos_embed'][0]
     assert torch.equal(ours[0], theirs[0])
-    resized = by_pillow(theirs[1:].reshape(14, 14, -1), *grid).flatten(0, 1)
+    resized = resized_by_pillow(theirs[1:].reshape(14, 14, -1), *grid).flatten(0, 1)
     torch.testing.assert_close(ours[1:], resized, rtol=1e-4, atol=1e-5)
 
 
@@ -235,7 +225,7 @@ def test_weights_for_224_in_the_model_for_384(tmp_path: Path) -> None:
     torch.save(source.state_dict(), tmp_path / 'x.pth')
     model = pretrained('ss_vit_base_patch16_384', tmp_path / 'x.pth', num_classes=3)
     assert model.grid == (24, 24) and differing(model, source.state_dict()) == ['pos_embed']
-    resized = by_pillow(source.pos_embed.detach()[0, 1:].reshape(14, 14, -1), 24, 24).flatten(0, 1)
+    resized = resized_by_pillow(source.pos_embed.detach()[0, 1:].reshape(14, 14, -1), 24, 24).flatten(0, 1)
     torch.testing.assert_close(model.pos_embed.detach()[0, 1:], resized, rtol=1e-4, atol=1e-5)
 
 

@@ -7,7 +7,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from .errors import ExportError
+from ...errors import ExportError
 from .sizes import as_text, memory_for
 
 TOLERANCE = 1e-4

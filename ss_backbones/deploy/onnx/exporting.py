@@ -11,8 +11,8 @@ from onnx.defs import onnx_opset_version
 from torch import nn
 from torch.onnx import OnnxExporterError
 
-from .errors import ExportError
-from .preparing import as_dynamic
+from ...errors import ExportError
+from .dynamic_sizes import check_dynamic
 from .sizes import memory_for
 from .translations import TRANSLATIONS
 
@@ -49,6 +49,8 @@ def to_onnx(model: nn.Module, shape: Sequence[int], names: Sequence[str], *, dyn
     Raises:
         ExportError: The network is too large for one file, the images for the memory, or it cannot be exported.
     """
+    if dynamic:
+        check_dynamic(model)
     size = sum(tensor.nbytes for tensor in model.state_dict().values())
     if size > _LARGEST:
         raise ExportError(f'The weights take {size / 2**30:.1f} GiB, and one ONNX file holds less than 2.')
@@ -58,7 +60,7 @@ def to_onnx(model: nn.Module, shape: Sequence[int], names: Sequence[str], *, dyn
     try:
         with torch.no_grad(), _quiet():
             program = torch.onnx.export(
-                as_dynamic(model) if dynamic else model,
+                model,
                 (example,),
                 dynamo=True,
                 verbose=False,

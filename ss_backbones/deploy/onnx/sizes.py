@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from .errors import ExportError
+from ...errors import ExportError
 
 
 def as_text(shape: Sequence[int]) -> str:

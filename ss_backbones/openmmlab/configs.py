@@ -1,0 +1,93 @@
+"""Configs: found by path or by ``LIBRARY::NAME``, read, and asked for their library; with words for what cannot be."""
+
+import os.path as osp
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from ..errors import UsageError
+
+CONFIG_SUFFIXES = ('.py', '.yml', '.yaml', '.json')
+LIBRARIES = ('mmdet', 'mmseg')  # whose detectors and segmenters have backbones of this package
+
+
+def find_config(name: str) -> str:
+    """The file of a config.
+
+    Args:
+        name: Its path; or ``LIBRARY::NAME`` for one that comes with an installed library, such as
+            ``ss_backbones::mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py``.
+
+    Raises:
+        UsageError: There is no such library, or it has no such config.
+    """
+    library, mark, inside = name.partition('::')
+    if not mark:
+        return name
+    spec = find_spec(library) if library.isidentifier() else None
+    if spec is None or spec.origin is None:
+        raise UsageError(f'{name}: {library or "what stands before ::"} is not installed, so it has no configs here.')
+    package = Path(spec.origin).parent
+    folders = [package / '.mim' / 'configs']
+    if library == __name__.partition('.')[0]:
+        folders.append(package.parent / 'configs')  # of a checkout
+    for folder in folders:
+        if (folder / inside).is_file():
+            return str(folder / inside)
+    known = [path.relative_to(folder).as_posix() for folder in folders for path in sorted(folder.rglob('*.py'))]
+    near = get_close_matches(inside, known, 1)
+    advice = f'Perhaps {library}::{near[0]}' if near else f'Its configs lie in {folders[-1]}.'
+    raise UsageError(f'{name}: {library} has no config {inside or "without a name"}. {advice}')
+
+
+def read_config(name: str, options: Mapping[str, Any], custom_imports: bool = False) -> Config:
+    """A config with the options of --cfg-options.
+
+    Args:
+        name: As for :func:`find_config`.
+        options: What --cfg-options holds.
+        custom_imports: Import what it wants imported, for a command that builds its parts by itself.
+
+    Raises:
+        UsageError: There is no such file, it is no config or a broken one, or the options do not fit it.
+    """
+    path = find_config(name)
+    if not osp.exists(path):
+        raise UsageError(
+            f'there is no config file {path}. Configs are found in the folder configs/, and those of an installed '
+            'library by LIBRARY::NAME, such as ss_backbones::mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py'
+        )
+    if osp.isdir(path) or not path.endswith(CONFIG_SUFFIXES):
+        raise UsageError(f'{path} is not a config, expected a Python file such as those in the folder configs/.')
+    try:
+        config = Config.fromfile(path, import_custom_modules=custom_imports)
+    except ModuleNotFoundError as error:  # a base such as mmdet::... without mmdet
+        raise UsageError(
+            f'{path} needs a package that is missing: {error}. Install it as the documentation says, most simply '
+            'with: make setup'
+        ) from error
+    except Exception as error:  # a config is a program: it may fail in any way, and the user has to know where
+        raise UsageError(f'{path} cannot be read as a config: {type(error).__name__}: {error}') from error
+    try:
+        config.merge_from_dict(dict(options))
+    except (KeyError, TypeError) as error:
+        raise UsageError(f'--cfg-options does not fit {path}: {error.args[0]}') from error
+    return config
+
+
+def library_of(config: Mapping[str, Any] | Config) -> str | None:
+    """The package whose registry knows a config's types: its default_scope, or where the class of its model is from.
+
+    A pure-Python config has no default_scope, as its types are classes, or their full names once it was written. What
+    comes from another library's config has that library as its _scope_.
+    """
+    model = config.get('model') or {}
+    if scope := config.get('default_scope') or model.get('_scope_'):
+        return scope
+    kind = model.get('type')
+    where, dot, _ = (kind if isinstance(kind, str) else f'{getattr(kind, "__module__", "")}.').partition('.')
+    return where if dot and where else None

@@ -1,4 +1,0 @@
-"""What is wrong with what a probe was given."""
-
-
-from ..errors import ProbeError as ProbeError
