@@ -6,7 +6,6 @@ or timm's, and those of configs ('NAME.py', 'ss_backbones::NAME.py'); peers are 
 
 import copy
 import difflib
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +18,7 @@ from ..deploy import fold
 from ..errors import UsageError
 from ..networks.catalog import PRESETS, Preset, short_names
 from ..networks.columnar import ColumnarNetwork
+from .names import is_own, split
 from .peers import MMDET, build_mmdet, build_timm, check_mmdet, check_timm
 from .plan import Plan, Shape
 
@@ -37,16 +37,6 @@ class Candidate:
     name: str
     own: bool
     build: Callable[[Shape], nn.Module]
-
-
-def is_own(name: str) -> bool:
-    return not name.startswith(('timm:', 'mmdet:'))
-
-
-def split(name: str) -> tuple[str, list[str]]:
-    """The network, with 'timm:' or 'mmdet:' before a peer's, and the options."""
-    network, options = re.fullmatch(r'(.*\.py|(?:timm:|mmdet:)?[^:]*)((?::.*)?)', name, re.DOTALL).groups()
-    return network, options.split(':')[1:]
 
 
 def own_networks() -> dict[str, Preset]:

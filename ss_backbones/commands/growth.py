@@ -54,10 +54,11 @@ def main(argv: list[str], program: str) -> int:
     import torch
 
     from .. import register
-    from ..benchmark.candidates import find, own_networks, split
+    from ..benchmark.candidates import find, own_networks
     from ..benchmark.growth import curve, exponent, measure, rows, stages
     from ..benchmark.growth_picture import LINES, draw
     from ..benchmark.machine import machine_name
+    from ..benchmark.names import split
     from ..benchmark.plan import Plan
     from ..benchmark.progress import print_table
     from ..benchmark.results import write_csv
