@@ -1,8 +1,8 @@
 """SS vision transformers as backbones for mmdetection, mmsegmentation and timm.
 
 Importing this registers the timm models and, where mmengine is installed, the OpenMMLab backbones. Only a command that
-starts (``ss-backbones``, ``python -m ss_backbones``, the scripts in tools/) calls :func:`register` by itself, after it has
-read its command line: torch, timm and mmengine take seconds to import.
+starts (``ss-backbones``, ``python -m ss_backbones``, the scripts in tools/) calls :func:`register` by itself, after it
+has read its command line: torch, timm and mmengine take seconds to import.
 """
 
 import importlib.util
@@ -56,7 +56,9 @@ def _starts_a_command() -> bool:
     """Whether a command is what Python has been started for, and it has not come further than this import."""
     if sys.argv[:1] == ['-m']:  # Python is looking for the module that is to run, which may be one that needs this one
         return ('-m', __name__) in pairwise(sys.orig_argv)
-    return Path((sys.argv or [''])[0]).name == 'ss-backbones'
+    script = (sys.argv or [''])[0]
+    # child processes go through the same script, but were not started with it; tools/*.py set the name alone
+    return Path(script).name == 'ss-backbones' and script in (*sys.orig_argv, 'ss-backbones')
 
 
 if _starts_a_command():

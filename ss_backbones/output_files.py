@@ -16,11 +16,11 @@ def check_new(out: Path) -> None:
     Raises:
         OutputError: Something is there already, its folder is not, or it cannot be written to.
     """
-    if out.is_dir():
+    if os.path.isdir(out):  # unlike Path.is_dir, no error for a name that is too long
         raise OutputError(f'{out} is a folder. Give the name of a new file, such as {out / "new"}{out.suffix}')
     if os.path.lexists(out):
         raise OutputError(f'{out} exists already and is never written over. Give a new name, or move it away.')
-    if not out.parent.is_dir():
+    if not os.path.isdir(out.parent):
         raise OutputError(f'{out} cannot be written: there is no folder {out.parent}. Make it first, or fix the path.')
     try:  # the permissions alone do not tell, on a file system that is read-only
         with NamedTemporaryFile(dir=out.parent, prefix=f'.{out.name}.', suffix='.part'):

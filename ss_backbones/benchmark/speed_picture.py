@@ -47,20 +47,21 @@ def read(file: Path) -> pd.DataFrame:
         raise DataError(f'{file} has no rows; {ORIGIN}.')
     table['place'] = [f'{file}, line {line}' for line in table.index + 2]
     for column in filled:
-        _refuse(table, table[column].isna(), column, 'something')
+        _refuse(table, table[column].isna(), f'{column} is empty')
     for column in ('speed', *NUMBERS):
         numbers = pd.to_numeric(table[column], errors='coerce').replace([np.inf, -np.inf], np.nan)
-        _refuse(table, numbers.isna() & table[column].notna(), column, 'a number')
+        _refuse(table, numbers.isna() & table[column].notna(), f'{column} is {{{column}!r}}, expected a number')
         table[column] = numbers
-    for column in RATIOS:
-        _refuse(table, table[column].isna() != table['compared_to'].isna(), column, 'it where compared_to is filled, only')
+    empty = table[['compared_to', *RATIOS]].isna().sum(axis=1)
+    names = ', '.join(['compared_to', *RATIOS])
+    _refuse(table, ~empty.isin([0, 1 + len(RATIOS)]), f'expected {names} all filled, or none of them')
     sizes = table['size'].where(table['size'].str.contains('x'), table['size'] + 'x' + table['size'])
     return table.assign(mode=mode, input=table['batch'] + ' x ' + sizes.str.replace('x', ' x '))
 
 
-def _refuse(table: pd.DataFrame, wrong: pd.Series, column: str, expected: str) -> None:
+def _refuse(table: pd.DataFrame, wrong: pd.Series, problem: str) -> None:
     for row in table[wrong].to_dict('records'):
-        raise DataError(f'{row["place"]}: {column} is {row[column]!r}, expected {expected}.')
+        raise DataError(f'{row["place"]}: {problem.format_map(row)}.')
 
 
 def grouped(table: pd.DataFrame) -> list[pd.DataFrame]:

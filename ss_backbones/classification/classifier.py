@@ -11,9 +11,9 @@ from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor, nn
 
 from ..networks.arguments import check_rate
-from ..openmmlab.backbone_building import name_and_options
 from ..openmmlab.pretrained import is_pretrained, load_pretrained
 from ..registry import MODELS
+from ..timm_models.models import name_and_options
 from .teacher import Teacher
 
 

@@ -129,9 +129,7 @@ class ImageDataset(Dataset):
             except _BROKEN as error:
                 reason = f'{self._name(here)} cannot be read: {error}'
                 if self.on_broken == 'stop':
-                    raise DataError(
-                        f"{reason}. Fix or remove it, or skip such images with on_broken='skip'."
-                    ) from None
+                    raise DataError(f"{reason}. Fix or remove it, or skip such images with on_broken='skip'.") from None
                 if here not in self._named:
                     self._named.add(here)
                     print_log(f'{reason}. Skipped.', logger='current', level=logging.WARNING)

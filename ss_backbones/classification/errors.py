@@ -1,6 +1,5 @@
 """What is wrong with the data."""
 
-
 from ..errors import DataError
 
 

@@ -74,9 +74,8 @@ def _check_keys(name: str, options: Mapping[str, Any]) -> None:
         first = key.split('.')[0]
         if first not in known:
             near = get_close_matches(first, known, 1)
-            raise UsageError(
-                f'--cfg-options {key}: there is no {first} in {name}{f"; perhaps {near[0]}" * bool(near)}.'
-            )
+            advice = f'; perhaps {near[0]}' if near else ''
+            raise UsageError(f'--cfg-options {key}: there is no {first} in {name}{advice}.')
 
 
 def _check_kind(config: Config, name: str) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoints.files import reason
-from ..openmmlab.backbone_building import name_and_options
+from ..timm_models.models import name_and_options
 
 
 class Teacher:

@@ -3,12 +3,13 @@
 A command parses its command line before it imports anything large, so that ``--help`` and a wrong word cost no time.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
-from ..errors import UsageError, UserError
+from ..errors import UserError
 
 COMMANDS = {
     'train': 'train a detector or a segmenter',
@@ -47,6 +48,9 @@ def run(name: str, argv: Sequence[str], program: str = '') -> int:
             raise
         sys.stderr.write(f'{program}: {error}. Install it as the documentation says, most simply with: make setup\n')
         return 2
+    except BrokenPipeError:  # who read along, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt as stop:
         sys.stderr.write(f'{program}: stopped. {stop}'.rstrip() + '\n')
         return 130
@@ -68,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = words[0].replace('_', '-')
     if name not in COMMANDS:
         near = get_close_matches(name, COMMANDS, 1)
-        error = UsageError(f'there is no command {words[0]}{f"; perhaps {near[0]}" * bool(near)}.')
-        sys.stderr.write(f'ss-backbones: {error}\n{usage}\n')
+        advice = f'; perhaps {near[0]}' if near else ''
+        sys.stderr.write(f'ss-backbones: there is no command {words[0]}{advice}.\n{usage}\n')
         return 2
     return run(name, words[1:])

@@ -46,14 +46,14 @@ def main(argv: Sequence[str], program: str) -> None:
 def _from_timm(name: str, settings: str | None) -> nn.Module:
     import timm
 
-    from ..timm_models import MODEL_NAMES
+    from ..timm_models import model_names
 
     if not timm.is_model(name):
         near = ', '.join(timm.list_models(f'*{name}*')[:5] or timm.list_models('ss_*'))
         raise UsageError(f'{name!r} is neither a timm model nor a config file. Perhaps: {near}')
     if not settings:
         return timm.create_model(name)
-    if name not in MODEL_NAMES:
+    if name not in model_names():
         raise UsageError(f"--settings is for this package's models; {name} has none.")
     try:
         return timm.create_model(name, settings=settings)

@@ -1,78 +1,82 @@
-"""The logic of tools/export.py."""
+"""Writes a network as an ONNX file that onnxruntime was asked about first."""
+
+from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..checkpoints.files import CheckpointError
+from ..errors import ExportError, UsageError
 from ..output_files import check_new, new_file
-from ..deploy.onnx.errors import ExportError
-from ..deploy.onnx.network import Chosen, choose
-from ..deploy.onnx.sizes import as_text
+from .parsing import Parser
+
+if TYPE_CHECKING:
+    from ..deploy.onnx.network import Chosen
 
 _NEEDED = ('onnx', 'onnxscript', 'onnxruntime')
+_DESCRIPTION = """Export a classifier (logits) or a backbone (maps) to ONNX, and check it against onnxruntime.
+
+  ss-backbones export ss_pvt_v2_b0 b0.onnx --checkpoint WEIGHTS.pth --dynamic
+  ss-backbones export CONFIG maps.onnx --checkpoint epoch_12.pth --shape 1x800x1344"""
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: list[str], program: str) -> None:
     """Export as the command line says, and print what came of it.
 
     Raises:
-        SystemExit: With code 2 after a message on stderr.
+        UserError: What the user can fix.
     """
-    arguments = _parser().parse_args(argv)
-    try:
-        _export(arguments)
-    except (CheckpointError, ExportError) as error:
-        print(f'tools/export.py: {error}', file=sys.stderr)
-        raise SystemExit(2) from None
-
-
-def _export(arguments: argparse.Namespace) -> None:
+    arguments = _parser(program).parse_args(argv)
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
-        raise ExportError(f'{", ".join(missing)} cannot be found. Install it: pip install "ss-backbones[export]"')
-    from ..deploy.onnx.check import TOLERANCE, greatest_difference
-    from ..deploy.onnx.exporting import INPUT, check_opset, to_onnx
-    from ..deploy.onnx.preparing import core_of, smallest_side
-
+        raise UsageError(f'{", ".join(missing)} cannot be found. Install it: pip install "ss-backbones[export]"')
     out: Path = arguments.out
     if out.suffix != '.onnx':
-        raise ExportError(f'The file is in ONNX, but {out} does not end in .onnx.')
+        raise UsageError(f'The file is in ONNX, but {out} does not end in .onnx.')
     check_new(out)
+    from .. import register
+
+    register()
+    from ..deploy.onnx.check import TOLERANCE, greatest_difference
+    from ..deploy.onnx.exporting import INPUT, check_opset, to_onnx
+    from ..deploy.onnx.network import choose
+    from ..deploy.onnx.sizes import as_text
+    from ..networks import network_in
+
     if arguments.opset is not None:
         check_opset(arguments.opset)
+    dynamic: bool = arguments.dynamic
     chosen = choose(
         arguments.model,
         arguments.checkpoint,
         features=arguments.features,
         num_classes=arguments.num_classes,
         settings=arguments.settings,
-        dynamic=arguments.dynamic,
+        dynamic=dynamic,
     )
-    network = core_of(chosen.model)
+    network = network_in(chosen.model)
     batch, height, width = arguments.shape or (1, *getattr(network, 'img_size', (224, 224)))
-    least = smallest_side(network) if arguments.dynamic else 1
+    least = network.smallest_dynamic_side() if dynamic else 1
     if min(height, width) < least:
         raise ExportError(
             f'With --dynamic this network takes images from {least} x {least} pixels up, not {height} x {width}.'
         )
     shapes = [(batch, height, width)] * 2
-    if arguments.dynamic:
+    if dynamic:
         odd = [max(least, side // 2 + 1 | 1) for side in (height, width)]
         shapes = [shapes[0], (batch + 1, *odd), (1, least, least)]
     shapes = [(size[0], network.in_channels, *size[1:]) for size in shapes]
 
     print(f'Exporting {chosen.what}', *chosen.notes, sep='\n')
-    content = to_onnx(chosen.model, shapes[0], _output_names(chosen), dynamic=arguments.dynamic, opset=arguments.opset)
+    content = to_onnx(chosen.model, shapes[0], _output_names(chosen), dynamic=dynamic, opset=arguments.opset)
     difference = greatest_difference(content, chosen.model, shapes)
     with new_file(out) as file:
         file.write(content)
-    sizes = ['batch', 'height', 'width'] if arguments.dynamic else list(map(str, (batch, height, width)))
+    sizes = ['batch', 'height', 'width'] if dynamic else list(map(str, (batch, height, width)))
     sizes.insert(1, str(network.in_channels))
-    limit = f', height and width from {least} up' if arguments.dynamic else ''
+    limit = f', height and width from {least} up' if dynamic else ''
     print(f'{out}: {len(content) / 2**20:.1f} MiB, input {INPUT!r} ({", ".join(sizes)}) in float32{limit}')
     checked = ', '.join(
         as_text(shape) + f' ({count} batches)' * (count > 1) for shape, count in Counter(shapes).items()
@@ -86,11 +90,11 @@ def _output_names(chosen: Chosen) -> list[str]:
     return [f'map_{i}' for i in range(len(chosen.model.out_indices))]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog='tools/export.py',
-        description='Export a classifier (logits) or a backbone (maps) to ONNX, and check it against onnxruntime.',
-        epilog="Of a detector's or segmenter's config the backbone alone is exported. The file wants images as "
+def _parser(program: str) -> Parser:
+    parser = Parser(
+        program,
+        _DESCRIPTION,
+        epilog="Of a detector's or segmenter's config the backbone alone is exported. The file wants images as\n"
         'the network gets them in training: normalised, in float32.',
     )
     parser.add_argument(

@@ -164,8 +164,5 @@ def explain_unknown(cls: type, unknown: Collection[str]) -> str:
     words = []
     for name in unknown:
         near = get_close_matches(name, possible, 1)
-        words.append(f'{name}{f" (perhaps {near[0]})" * bool(near)}')
-    return (
-        f'{cls.__name__} has no argument {", ".join(words)}. There are {", ".join(possible)}. Arguments that were left '
-        "over from a base config's backbone, such as depth or pretrained, go with _delete_=True in backbone=dict(...)."
-    )
+        words.append(f'{name} (perhaps {near[0]})' if near else name)
+    return f'{cls.__name__} has no argument {", ".join(words)}. There are {", ".join(possible)}.'

@@ -56,6 +56,8 @@ class Network(nn.Module):
         backbone_keys: Starts of the state-dict keys that no classifier's checkpoint has.
         key_maps: From the keys of other projects' state dicts to this package's; each leaves all others alone.
         attn_split: Share of the tokens that bypass the projection in the last blocks of the specific setting.
+        set_here: Arguments of the network that a subclass sets itself, and which nobody may give.
+        unknown_hint: What to say beside of arguments that there are not.
         num_features: Channels of what a classifier's head gets.
         out_indices: Which maps are returned.
         channels: Channels of the returned maps.
@@ -76,6 +78,8 @@ class Network(nn.Module):
     backbone_keys: ClassVar[tuple[str, ...]] = ()
     key_maps: ClassVar[tuple[KeyMap, ...]] = ()
     attn_split: ClassVar[float] = 0.25
+    set_here: ClassVar[frozenset[str]] = frozenset()
+    unknown_hint: ClassVar[str] = ''
 
     num_features: int
     out_indices: tuple[int, ...]
@@ -101,7 +105,7 @@ class Network(nn.Module):
         **unknown: object,
     ) -> None:
         if unknown:
-            raise TypeError(explain_unknown(type(self), unknown))
+            raise TypeError(explain_unknown(type(self), unknown) + self.unknown_hint)
         super().__init__()
         self.arch = resolve_arch(arch, self.archs)
         self.settings = resolve_settings(settings, self.arch.plain_mlp_ratios(), self.attn_split)
@@ -196,7 +200,8 @@ class Network(nn.Module):
 
     def init_own(self) -> None:
         """The family's initialisation of its layers, and of parameters that stand in no layer."""
-        self.apply(self.init_layer)
+        if not any(parameter.is_meta for parameter in self.parameters()):  # nothing to write, in seconds of time
+            self.apply(self.init_layer)
 
     def make_mlp(
         self, dim: int, setting: BlockSetting, *, conv: bool = False, relu_before_conv: bool = False
@@ -276,7 +281,8 @@ def _signature_of(cls: type[Network]) -> inspect.Signature:
                     found.setdefault(parameter.name, parameter)
         if base is Network:
             break
-    return inspect.Signature(sorted(found.values(), key=lambda parameter: parameter.kind))
+    given = [parameter for name, parameter in found.items() if name not in cls.set_here]
+    return inspect.Signature(sorted(given, key=lambda parameter: parameter.kind))
 
 
 def _check_dfc(setting: BlockSetting) -> None:

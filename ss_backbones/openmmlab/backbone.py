@@ -38,6 +38,11 @@ class Backbone:
         TypeError: There is no such argument, or ``arch`` or ``settings`` is of another type.
     """
 
+    unknown_hint = (
+        " Arguments that were left over from a base config's backbone, such as depth or pretrained, go with "
+        '_delete_=True in backbone=dict(...).'
+    )
+
     def __init__(
         self,
         *network_positional: Any,

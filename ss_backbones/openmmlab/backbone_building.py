@@ -9,6 +9,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from ..registry import MODELS
+from ..timm_models.models import name_and_options
 from .backbone import Backbone
 
 
@@ -19,20 +20,6 @@ def own_class(backbone: Mapping[str, object]) -> type[nn.Module] | None:
         with suppress(RuntimeError):  # what mmengine makes of the name of a module that fails
             kind = MODELS.get(kind)
     return kind if isinstance(kind, type) and issubclass(kind, Backbone) else None
-
-
-def name_and_options(what: str, model: Mapping[str, object]) -> tuple[str, dict[str, object]]:
-    """What a config says of a timm model: its name, and the other arguments of ``timm.create_model``.
-
-    Raises:
-        ValueError: timm has no such model; ``what`` says which part of the config it is.
-    """
-    options = dict(model)
-    name = options.pop('name', None)
-    if not isinstance(name, str) or not timm.is_model(name):
-        near = timm.list_models(f'*{name}*')[:3] or timm.list_models('ss_*')
-        raise ValueError(f'{what}: name={name!r} is no timm model; there are {", ".join(near)}.')
-    return name, options
 
 
 def build_backbone(backbone: Mapping[str, object], scope: str | None = None) -> nn.Module:

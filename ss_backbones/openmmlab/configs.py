@@ -82,10 +82,12 @@ def read_config(name: str, options: Mapping[str, Any], custom_imports: bool = Fa
 def library_of(config: Mapping[str, Any] | Config) -> str | None:
     """The package whose registry knows a config's types: its default_scope, or where the class of its model is from.
 
-    A pure-Python config has no default_scope, as its types are classes, or their full names once it was written.
+    A pure-Python config has no default_scope, as its types are classes, or their full names once it was written. What
+    comes from another library's config has that library as its _scope_.
     """
-    if scope := config.get('default_scope'):
+    model = config.get('model') or {}
+    if scope := config.get('default_scope') or model.get('_scope_'):
         return scope
-    kind = (config.get('model') or {}).get('type')
+    kind = model.get('type')
     where, dot, _ = (kind if isinstance(kind, str) else f'{getattr(kind, "__module__", "")}.').partition('.')
     return where if dot and where else None

@@ -49,7 +49,9 @@ def describe_missing(missing: Sequence[Missing], config_file: str) -> str:
     width = max(len(item.setting) for item in missing)
     # setting a wrong root right may well be enough for what lies below it
     roots = tuple(item.setting.removesuffix('data_root') for item in missing if item.setting.endswith('.data_root'))
-    keys = [key for key in (item.setting for item in missing) if key.endswith('.data_root') or not key.startswith(roots)]
+    keys = [
+        key for key in (item.setting for item in missing) if key.endswith('.data_root') or not key.startswith(roots)
+    ]
     options = ' '.join(f'{key}={_KINDS.get(key.rpartition(".")[2], "DIR")}' for key in keys)
     text = [
         f'the data is not where {config_file} says:',

@@ -59,8 +59,8 @@ def _no_library(name: str, config: Mapping[str, Any]) -> str:
         )
     given = f'sets default_scope = {scope!r}' if scope else f'sets no default_scope, and its model is {kind}'
     return (
-        f'{name} {given}; expected {" or ".join(map(repr, LIBRARIES))}. It says what library the config is for: inherit '
-        'from a config of that library, or set default_scope.'
+        f'{name} {given}; expected {" or ".join(map(repr, LIBRARIES))}. It says what library the config is for: '
+        'inherit from a config of that library, or set default_scope.'
     )
 
 

@@ -1,4 +1,4 @@
-"""What a picture of predictions shows for a config of mmseg: the class of each pixel as a colour, and the classes' names."""
+"""What a picture of predictions shows for a config of mmseg: the pixels' classes as colours, and their names."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from timm.models._features import feature_take_indices  # there is no public nam
 from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 
-from ..networks.arguments import Settings, check_count, check_flag
+from ..networks.arguments import Settings, check_count, check_flag, explain_unknown
 from ..settings import BlockSetting
 from .weights import as_own
 
@@ -36,6 +36,7 @@ class Classifier:
 
     pooling: ClassVar[str]
     feature_indices: ClassVar[int | tuple[int, ...]]
+    set_here: ClassVar[frozenset[str]] = frozenset({'in_channels', 'out_indices', 'pyramid'})
     is_init: ClassVar[bool] = True  # mmengine would initialise it again, and lose weights that timm has loaded
 
     def __init__(
@@ -50,7 +51,9 @@ class Classifier:
         proj_drop_rate: float = 0.0,
         **network: Any,
     ) -> None:
-        super().__init__(arch, settings, in_channels=in_chans, drop_rate=proj_drop_rate, **network)
+        if unknown := network.keys() & self.set_here:
+            raise TypeError(explain_unknown(type(self), unknown))
+        super().__init__(arch, settings, in_channels=in_chans, out_indices=-1, drop_rate=proj_drop_rate, **network)
         self.in_chans = in_chans
         self.head_hidden_size = self.num_features
         self.head_drop = nn.Dropout(drop_rate)
@@ -156,9 +159,6 @@ class StagedClassifier(Classifier):
 
     pooling = 'avg'
     feature_indices = (0, 1, 2, 3)
-
-    def __init__(self, arch: str | Mapping[str, object], settings: Settings = 'specific', **options: Any) -> None:
-        super().__init__(arch, settings, out_indices=-1, **options)
 
     def describe_features(self) -> list[tuple[int, int, str]]:
         """See :class:`Classifier`: the stages."""

@@ -14,7 +14,9 @@ from ss_backbones import commands, errors
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {'torch', 'timm', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'matplotlib', 'scipy'}
 # what pip makes of the entry point ss_backbones.commands:main
-CONSOLE_SCRIPT = 'import sys\nfrom ss_backbones.commands import main\nif __name__ == "__main__":\n    sys.exit(main())\n'
+CONSOLE_SCRIPT = (
+    'import sys\nfrom ss_backbones.commands import main\nif __name__ == "__main__":\n    sys.exit(main())\n'
+)
 
 
 def python(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -158,6 +160,8 @@ def test_words_that_are_no_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert commands.main(['trian']) == 2
     said = capsys.readouterr().err
     assert said.startswith('ss-backbones: there is no command trian; perhaps train.\n') and 'usage:' in said
+    assert commands.main(['qqqq']) == 2
+    assert capsys.readouterr().err.startswith('ss-backbones: there is no command qqqq.\n')
     assert commands.main([]) == 2 and 'usage:' in capsys.readouterr().out
     assert commands.main(['make_shapes', '--size', 'x']) == 2
     assert "ss-backbones make-shapes: argument --size: invalid int value: 'x'" in capsys.readouterr().err

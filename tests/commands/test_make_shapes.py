@@ -1,4 +1,4 @@
-"""ss-backbones make-shapes: masks, boxes, areas and maps agree, overlaps are cut out, equal arguments give equal bytes."""
+"""ss-backbones make-shapes: masks, boxes, areas and maps agree, overlaps are cut out; equal arguments, equal bytes."""
 
 import json
 from collections.abc import Sequence
@@ -189,9 +189,7 @@ def test_other_parameters_are_refused(made: Path, capsys: pytest.CaptureFixture[
     assert contents(made) == before
 
 
-def test_a_folder_with_something_else_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_with_something_else_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / 'notes.txt').write_text('mine')
     assert 'not empty' in refusal(capsys, str(tmp_path), '--train', '1', '--val', '1')
     assert contents(tmp_path) == {'notes.txt': b'mine'}
@@ -199,18 +197,14 @@ def test_a_folder_with_something_else_is_refused(
 
 
 @pytest.mark.parametrize('lost', ['train/000001.png', 'val_maps/000000.png', 'annotations/instances_val.json'])
-def test_a_damaged_set_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], lost: str
-) -> None:
+def test_a_damaged_set_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], lost: str) -> None:
     arguments = (str(tmp_path / 'set'), '--train', '2', '--val', '1', '--size', '64')
     assert run(arguments) == 0
     (tmp_path / 'set' / lost).unlink()
     assert lost in refusal(capsys, *arguments)
 
 
-def test_a_set_of_an_earlier_version_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_set_of_an_earlier_version_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = (str(tmp_path / 'set'), '--train', '2', '--val', '1', '--size', '64')
     assert run(arguments) == 0
     record = tmp_path / 'set' / tool.PARAMETERS_FILE
@@ -230,9 +224,7 @@ def test_an_interrupted_run_leaves_nothing(
 
 
 @pytest.mark.parametrize(('option', 'value'), [('--train', '-1'), ('--val', '0'), ('--size', '16'), ('--seed', '-2')])
-def test_a_wrong_number_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
-) -> None:
+def test_a_wrong_number_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str) -> None:
     text = refusal(capsys, str(tmp_path / 'set'), option, value)
     assert option in text and f'not {value}' in text
     assert not (tmp_path / 'set').exists()

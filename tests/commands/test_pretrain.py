@@ -55,7 +55,9 @@ def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     config = write_config(folder / 'tiny.py', EMA)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Config, 'pretty_text', '')
-        assert commands.run('pretrain', [str(config), '--data-root', str(images), '--work-dir', str(folder / 'work')]) == 0
+        assert (
+            commands.run('pretrain', [str(config), '--data-root', str(images), '--work-dir', str(folder / 'work')]) == 0
+        )
     return config, folder / 'work'
 
 
@@ -203,6 +205,7 @@ def test_a_finished_run_is_not_overwritten(call: Call, trained: tuple[Path, Path
         ([REAL, '--data-root', 'IMAGES', '--cfg-options', 'train_dataloader=None'], 'needs train_dataloader'),
         ([REAL, '--data-root', 'IMAGES', '--cfg-options', 'val_dataloader=None'], 'say --no-validate'),
         ([REAL, '--data-root', 'IMAGES', '--cfg-options', 'modle.backbone.num_classes=3'], 'perhaps model'),
+        ([REAL, '--data-root', 'IMAGES', '--cfg-options', 'qqqq=3'], 'there is no qqqq in'),
         ([REAL, '--data-root', 'IMAGES', '--cfg-option', 'a=3'], 'unrecognized arguments'),
         (
             [REAL, '--data-root', 'IMAGES', '--cfg-options', 'train_dataloader.dataset.transform.input_sise=3'],

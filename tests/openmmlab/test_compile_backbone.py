@@ -21,9 +21,9 @@ from torch import Tensor, nn  # noqa: E402
 from torch._dynamo.utils import counters  # noqa: E402
 
 from ss_backbones import SSPVTv2, SSViT  # noqa: E402
+from ss_backbones.errors import UsageError  # noqa: E402
 from ss_backbones.networks.pvt_v2 import ARCHS as PVT_V2_ARCHS  # noqa: E402
 from ss_backbones.networks.vit import ARCHS as VIT_ARCHS  # noqa: E402
-from ss_backbones.errors import UsageError  # noqa: E402
 from ss_backbones.openmmlab.compile_backbone import CompileBackboneHook  # noqa: E402
 
 

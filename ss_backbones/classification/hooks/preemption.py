@@ -21,8 +21,8 @@ FILE = 'preempted.pth'
 class PreemptionHook(Hook):
     """On SIGTERM or SIGUSR1 finishes the step, writes ``preempted.pth`` and leaves with exit code 75.
 
-    It is enough that one process of several gets the signal. ``ss-backbones pretrain --resume`` goes on from there, in the
-    middle of the epoch. With gradient accumulation the checkpoint waits for the next update of the weights.
+    It is enough that one process of several gets the signal. ``ss-backbones pretrain --resume`` goes on from there, in
+    the middle of the epoch. With gradient accumulation the checkpoint waits for the next update of the weights.
     """
 
     priority = 'LOWEST'  # after the hooks that log, average and step the schedule

@@ -11,9 +11,9 @@ from onnx.defs import onnx_opset_version
 from torch import nn
 from torch.onnx import OnnxExporterError
 
-from .errors import ExportError
-from .preparing import as_dynamic
-from .sizes import memory_for
+from ...errors import ExportError
+from .dynamic_sizes import check_dynamic
+from .sizes import check_memory
 from .translations import TRANSLATIONS
 
 INPUT = 'image'
@@ -49,16 +49,18 @@ def to_onnx(model: nn.Module, shape: Sequence[int], names: Sequence[str], *, dyn
     Raises:
         ExportError: The network is too large for one file, the images for the memory, or it cannot be exported.
     """
+    if dynamic:
+        check_dynamic(model)
     size = sum(tensor.nbytes for tensor in model.state_dict().values())
     if size > _LARGEST:
         raise ExportError(f'The weights take {size / 2**30:.1f} GiB, and one ONNX file holds less than 2.')
     batch, *rest = shape
-    with memory_for(shape):
-        example = torch.zeros(max(batch, 2) if dynamic else batch, *rest)  # a batch of 1 may be taken for all batches
+    check_memory(shape)
+    example = torch.zeros(max(batch, 2) if dynamic else batch, *rest)  # a batch of 1 may be taken for all batches
     try:
         with torch.no_grad(), _quiet():
             program = torch.onnx.export(
-                as_dynamic(model) if dynamic else model,
+                model,
                 (example,),
                 dynamo=True,
                 verbose=False,

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import timm
 from torch import nn
 
-from ...timm_models.registration import MODEL_NAMES
-from .errors import ExportError
-from .preparing import check_dynamic
+from ...errors import ExportError
+from ...timm_models import model_names
+from .dynamic_sizes import check_dynamic
 from .weights import load
 
 
@@ -57,22 +57,20 @@ def choose(
         if settings:
             raise ExportError('--settings is for timm names; a config says itself which settings its network has.')
         return _of_config(name, checkpoint, features, num_classes, dynamic)
-    if name not in MODEL_NAMES:
+    if name not in model_names():
         raise ExportError(
-            f'{name!r} is neither a config file (.py) nor a timm model of this package: {", ".join(MODEL_NAMES)}.'
+            f'{name!r} is neither a config file (.py) nor a timm model of this package: {", ".join(model_names())}.'
         )
     options = {} if settings is None else {'settings': settings}
     return _classifier(name, options, {}, checkpoint, features, num_classes, dynamic)
 
 
 def _of_config(path: str, checkpoint: str | None, features: bool, num_classes: int | None, dynamic: bool) -> Chosen:
-    # Only a config needs OpenMMLab, so a machine without it can still export the timm models.
-    try:
-        from ...openmmlab.backbone_building import build_backbone, own_class
-        from ...openmmlab.configs import library_of, read_config
-        from ...openmmlab.model_check import check_model
-    except ModuleNotFoundError as error:
-        raise ExportError(f'A config needs OpenMMLab: {error}. Install it as the README says: make setup') from error
+    # only a config needs OpenMMLab, so a machine without it can still export the timm models
+    from ...openmmlab.backbone_building import build_backbone, own_class
+    from ...openmmlab.configs import library_of, read_config
+    from ...openmmlab.model_check import check_model
+
     config = read_config(path, {}, custom_imports=True)
     model = config.get('model') or {}
     backbone = model.get('backbone')
@@ -81,7 +79,7 @@ def _of_config(path: str, checkpoint: str | None, features: bool, num_classes: i
     if 'name' in backbone:
         options = dict(backbone)
         name = options.pop('name')
-        if name not in MODEL_NAMES:
+        if name not in model_names():
             raise ExportError(f'The classifier of {path} is {name}, no model of this package; timm exports its own.')
         return _classifier(name, options, model.get('init_cfg') or {}, checkpoint, features, num_classes, dynamic)
     if features or num_classes is not None:
@@ -90,7 +88,9 @@ def _of_config(path: str, checkpoint: str | None, features: bool, num_classes: i
         )
     cls = own_class(backbone)
     if cls is None:
-        raise ExportError(f'The backbone of {path} is {backbone.get("type")}; only backbones of this package are exported.')
+        raise ExportError(
+            f'The backbone of {path} is {backbone.get("type")}; only backbones of this package are exported.'
+        )
     check_model(config, 'export', path)
     bf16 = backbone.get('bf16', False)
     plain = {**backbone, 'type': cls, 'bf16': False, 'init_cfg': None}
@@ -100,7 +100,9 @@ def _of_config(path: str, checkpoint: str | None, features: bool, num_classes: i
     notes = load(network, checkpoint, backbone.get('init_cfg') or {})
     if bf16:
         notes = (*notes, 'bf16=True is left out: the file computes in float32.')
-    return Chosen(network.eval(), f'the maps of the backbone ({cls.__name__}), without neck and heads', notes, maps=True)
+    return Chosen(
+        network.eval(), f'the maps of the backbone ({cls.__name__}), without neck and heads', notes, maps=True
+    )
 
 
 def _classifier(

@@ -1,18 +1,15 @@
 """Networks as ONNX files: what onnxruntime makes of them is held against torch, here and not by the tool."""
 
-import copy
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import timm
 import torch
-from tool_call import outcome
+from tool_call import call_command
 from torch import Tensor, nn
 
 from ss_backbones import SSPVTv2, SSViT
-from ss_backbones.commands.export import main
 
 onnx = pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')
@@ -36,7 +33,7 @@ def vit(**arguments: object) -> dict[str, object]:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    return lambda *arguments: outcome(lambda: main([str(argument) for argument in arguments]), capsys)
+    return lambda *arguments: call_command('export', arguments, capsys)
 
 
 @pytest.fixture
@@ -138,7 +135,7 @@ def test_classifiers(run: Run, tmp_path: Path) -> None:
 
 
 def test_an_existing_file_is_left_alone(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('ss_backbones.deploy.onnx.exporting.to_onnx', lambda *_, **__: pytest.fail('not before the work'))
+    monkeypatch.setattr('ss_backbones.deploy.onnx.exporting.to_onnx', lambda *_, **__: pytest.fail('too early'))
     out = tmp_path / 'out.onnx'
     out.write_text('mine')
     code, said = run('ss_pvt_v2_b0', out)
@@ -151,13 +148,13 @@ def test_a_folder_that_cannot_be_written_to_is_found_out_first(
     def read_only(*_: object, **__: object) -> None:
         raise OSError(30, 'Read-only file system')
 
-    monkeypatch.setattr('ss_backbones.checkpoints.writing.NamedTemporaryFile', read_only)  # root may write anywhere
-    monkeypatch.setattr('ss_backbones.commands.export.choose', lambda *_, **__: pytest.fail('not before the work'))
+    monkeypatch.setattr('ss_backbones.output_files.NamedTemporaryFile', read_only)  # root may write anywhere
+    monkeypatch.setattr('ss_backbones.deploy.onnx.network.choose', lambda *_, **__: pytest.fail('not before the work'))
     code, said = run('ss_pvt_v2_b0', tmp_path / 'out.onnx')
     assert code == 2 and 'out.onnx cannot be written (Read-only file system)' in said
     monkeypatch.undo()
     for name in (f'{"o" * 245}.onnx', f'{"o" * 300}.onnx'):
-        monkeypatch.setattr('ss_backbones.commands.export.choose', lambda *_, **__: pytest.fail('not before'))
+        monkeypatch.setattr('ss_backbones.deploy.onnx.network.choose', lambda *_, **__: pytest.fail('not before'))
         code, said = run('ss_pvt_v2_b0', tmp_path / name)
         assert code == 2 and 'cannot be written' in said
     assert not list(tmp_path.iterdir())
@@ -218,7 +215,7 @@ def times(factor: float) -> bytes:
 
 def test_the_check() -> None:
     from ss_backbones.deploy.onnx.check import greatest_difference
-    from ss_backbones.deploy.onnx.errors import ExportError
+    from ss_backbones.errors import ExportError
 
     shapes = [(1, 3, 4, 4), (2, 3, 5, 3)]
     assert greatest_difference(times(1), nn.Identity(), shapes) == 0
@@ -239,13 +236,6 @@ def test_the_check() -> None:
         greatest_difference(times(1), nn.Identity(), [(99999, 3, 99999, 4096)])
 
 
-def test_memory_alone_is_retold() -> None:
-    from ss_backbones.deploy.onnx.sizes import memory_for
-
-    with pytest.raises(RuntimeError, match='mat1 and mat2'), memory_for((1, 3, 4, 4)):
-        torch.ones(2, 3) @ torch.ones(2, 3)
-
-
 def test_a_file_that_fails_the_check_is_not_written(
     run: Run, small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,13 +250,12 @@ def test_a_file_that_fails_the_check_is_not_written(
 def test_a_missing_package(module: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ss_backbones.commands import export
 
-    found = command_line.find_spec
-    monkeypatch.setattr(command_line, 'find_spec', lambda name: None if name == module else found(name))
+    found = export.find_spec
+    monkeypatch.setattr(export, 'find_spec', lambda name: None if name == module else found(name))
     code, said = run('ss_pvt_v2_b0', tmp_path / 'out.onnx')
     assert code == 2 and said.count('\n') == 1
-    assert (
-        said.startswith(f'tools/export.py: {module} cannot be found') and 'pip install "ss-backbones[export]"' in said
-    )
+    assert said.startswith(f'ss-backbones export: {module} cannot be found')
+    assert 'pip install "ss-backbones[export]"' in said
 
 
 @pytest.mark.parametrize(
@@ -286,10 +275,10 @@ def test_a_missing_package(module: str, run: Run, tmp_path: Path, monkeypatch: p
         (pvt(), ['--shape', '224x224'], "'224x224' is no BxHxW"),
         (pvt(), ['--shape', '1x0x224'], 'all three must be at least 1'),
         (pvt(), ['--checkpoint', 'no.pth'], 'no.pth does not exist'),
-        (pvt(depth=3), [], "unexpected keyword argument 'depth'"),
-        (dict(type='ResNet', depth=50), [], 'exports SSPVTv2 and SSViT'),
+        (pvt(depth=3), [], 'SSPVTv2 has no argument depth'),
+        (dict(type='ResNet', depth=50), [], 'only backbones of this package are exported'),
         (dict(name='resnet18'), [], 'no model of this package'),
-        (dict(name='ss_pvt_v2_b0', nothing=1), [], "unexpected keyword argument 'nothing'"),
+        (dict(name='ss_pvt_v2_b0', nothing=1), [], 'SSPVTv2Classifier has no argument nothing'),
     ],
 )
 def test_refusals(backbone: dict[str, object], arguments: list[str], text: str, run: Run, tmp_path: Path) -> None:
@@ -317,22 +306,3 @@ def test_more_refusals(run: Run, tmp_path: Path) -> None:
         code, said = run(*arguments)
         assert code == 2 and text in said, said
     assert not new.exists()
-
-
-def test_the_network_stays_as_it_is() -> None:
-    from ss_backbones.deploy.onnx.preparing import as_dynamic
-
-    network = SSViT(VIT, img_size=64).eval()
-    before, images = copy.deepcopy(network), torch.randn(2, 3, 70, 40)
-    dynamic = as_dynamic(network)
-    assert network.state_dict().keys() == before.state_dict().keys() and 'grid_of' not in vars(network)
-    for ours, theirs in zip(network(images), dynamic(images), strict=True):
-        assert torch.equal(ours, theirs)
-
-
-def test_the_tool_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    from test_tools import load_tool
-
-    monkeypatch.setattr(sys, 'argv', ['export', '--help'])
-    with pytest.raises(SystemExit, match='0'):
-        load_tool('export', monkeypatch).main()

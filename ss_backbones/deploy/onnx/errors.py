@@ -1,3 +1,0 @@
-"""What cannot be exported."""
-
-from ...errors import ExportError as ExportError
