@@ -20,7 +20,7 @@ fail() {
 config=$1
 gpus=$2
 shift 2
-[[ -f $config ]] || fail "there is no config file $config"
+[[ -f $config || $config == *::* ]] || fail "there is no config file $config"
 [[ $gpus =~ ^[1-9][0-9]*$ ]] || fail "GPUS is $gpus, expected the number of processes, such as 8"
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -34,7 +34,7 @@ fail() {
 [[ $# -ge 1 ]] || fail 'expected sbatch [options] tools/slurm_train.sh CONFIG [arguments of tools/pretrain.py]'
 tool=${TOOL:-tools/pretrain.py} # Slurm runs a copy of this script, so only where it was submitted says where it was
 [[ -f $tool ]] || fail "there is no $tool in $PWD; submit from the folder of the repository"
-[[ -f $1 ]] || fail "there is no config file $1 in $PWD"
+[[ -f $1 || $1 == *::* ]] || fail "there is no config file $1 in $PWD"
 
 read -r MASTER_ADDR < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000)) # other jobs on these nodes have others

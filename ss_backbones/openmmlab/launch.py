@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from zipfile import is_zipfile
 
+from mmengine.config import Config
+
 from ..checkpoints.files import read_checkpoint
 from ..errors import UsageError
 from .configs import LIBRARIES, library_of, read_config
@@ -34,7 +36,8 @@ def check_launch(
         UsageError: The config, the paths in it, or its backbone cannot work.
         CheckpointError: The checkpoint cannot be read.
     """
-    config = read_config(name, options).to_dict()
+    read = read_config(name, options)
+    config = read.to_dict()
     library = library_of(config)
     if library not in LIBRARIES:
         raise UsageError(_no_library(name, config))
@@ -42,7 +45,7 @@ def check_launch(
         _check_checkpoint(checkpoint, 'as the second argument')
     elif library == 'mmdet' and resume not in (None, 'auto'):
         _check_checkpoint(resume, 'after --resume')
-    _check_classes(name, config)
+    _check_classes(name, read)
     check_model(config, tool, name)
     missing = find_missing(config, tool)
     if missing:
@@ -75,20 +78,28 @@ def _check_checkpoint(path: str, where: str) -> None:
         read_checkpoint(path)
 
 
-def _check_classes(name: str, config: Mapping[str, Any]) -> None:
-    """mmengine cannot write a class to the work dir's config, unless a pure-Python config imports it."""
-    key, cls = next(_classes(config), ('', object))
+def _check_classes(name: str, config: Config) -> None:
+    """What a config imports must be there; and mmengine cannot write a class to the work dir's config.
+
+    It can, as a name, where a pure-Python config imports it.
+    """
+    written = config.to_dict()
+    try:
+        list(_values({key: config[key] for key in written}))  # what a pure-Python config names is imported here
+    except ImportError as error:
+        raise UsageError(f'{name}: {error}') from error
+    key, cls = next(((key, value) for key, value in _values(written) if isinstance(value, type)), ('', object))
     if key:
         raise UsageError(
             f'{name} holds the class {cls.__name__} as {key}, which mmengine cannot write to the config in the work '
             'dir. Import its module in place of it (import ss_backbones, then ss_backbones.BlockSetting(...)); a type '
-            f"is a name (type='ss_backbones.SSPVTv2')."
+            "is a name (type='ss_backbones.SSPVTv2')."
         )
 
 
-def _classes(value: object, key: str = '') -> Iterator[tuple[str, type]]:
-    if isinstance(value, type):
-        yield key, value
+def _values(value: object, key: str = '') -> Iterator[tuple[str, object]]:
+    """Everything in nested dicts and lists, with its key."""
     pairs = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    yield key, value
     for inner, item in pairs:
-        yield from _classes(item, f'{key}.{inner}'.lstrip('.'))
+        yield from _values(item, f'{key}.{inner}'.lstrip('.'))

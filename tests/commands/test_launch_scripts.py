@@ -94,6 +94,8 @@ def test_dist_train_starts_torchrun(tool: Path):
         '--nnodes=2 --node_rank=1 --nproc_per_node=4 --master_addr=first --master_port=1234 '
         f'{ROOT}/tools/pretrain.py {config} --launcher pytorch --resume --work-dir a b'
     )
+    script = Script(DIST, 'ss_backbones::imagenet/a.py', 1, PYTHON='echo', PORT=1234)  # of an installed library
+    assert script.end() == 0 and 'pretrain.py ss_backbones::imagenet/a.py --launcher pytorch' in script.output
 
 
 def test_dist_train_passes_signals_on_and_exits_as_the_training(tool: Path):
