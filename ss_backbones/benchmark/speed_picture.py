@@ -105,7 +105,7 @@ def draw(groups: list[pd.DataFrame]) -> Figure:
 def _title(row: Mapping[str, str]) -> str:
     words = [row['input'], MODES[row['mode']], row['dtype']]
     words += ['compiled'] * (row['compiled'] == 'True') + [row['measured']] * (row['measured'] != 'backbone')
-    return f'{", ".join(words)}, torch {row["torch"]}, timm {row["timm"]}\n{row["machine"]}'
+    return f'{", ".join(words)}\n{row["machine"]}, torch {row["torch"]}, timm {row["timm"]}'
 
 
 def _draw_speed(ax: Axes, rows: pd.DataFrame, colours: list[str]) -> None:
