@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -59,13 +60,17 @@ def run(command: list[object], folder: Path) -> str:
     return result.stdout
 
 
+def build(target: str, source: Path, folder: Path) -> Path:
+    """The wheel or the sdist of a source tree, made in a folder that holds nothing else."""
+    command = [sys.executable, '-m', 'hatchling', 'build', '--target', target, '--directory', str(folder)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    (path,) = folder.iterdir()
+    return path
+
+
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp('wheel')
-    build = [sys.executable, '-m', 'hatchling', 'build', '--target', 'wheel', '--directory', str(folder)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    (path,) = folder.glob('*.whl')
-    return path
+    return build('wheel', ROOT, tmp_path_factory.mktemp('wheel'))
 
 
 @pytest.fixture(scope='module')
@@ -95,6 +100,13 @@ def test_the_wheel_holds_all_files_of_the_package_and_the_configs_and_tools(whee
         held = {name for name in archive.namelist() if '.dist-info/' not in name}
     assert {'ss_backbones/py.typed', 'ss_backbones/.mim/model-index.yml'} < expected
     assert held == expected
+
+
+def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    shutil.unpack_archive(build('sdist', ROOT, tmp_path / 'sdist'), tmp_path)
+    (source,) = tmp_path.glob('ss_backbones-*')
+    with ZipFile(wheel) as expected, ZipFile(build('wheel', source, tmp_path / 'wheel')) as found:
+        assert set(found.namelist()) == set(expected.namelist())
 
 
 def test_configs_of_the_installed_package_by_name(programs: Path, tmp_path: Path) -> None:

@@ -328,16 +328,11 @@ def test_unknown_arguments_are_refused_in_words(make: Small) -> None:
     with pytest.raises(TypeError) as caught:
         make(drop_path_rat=0.1)
     text = str(caught.value)
-    for part in (
-        'has no argument drop_path_rat (perhaps drop_path_rate).',
-        'There are arch, settings',
-        '_delete_=True',
-    ):
-        assert part in text
+    assert 'has no argument drop_path_rat (perhaps drop_path_rate). There are arch, settings, ' in text
     for argument in ('with_cp', 'attn_drop_rate', 'mlp', 'in_chans' if make.is_classifier else 'frozen_stages'):
         assert re.search(rf' {argument}[,.]', text)
-    with pytest.raises(TypeError, match='has no argument depth.*, pretrained.*_delete_=True'):
-        make(depth=50, pretrained='x')
+    with pytest.raises(TypeError, match='has no argument depth.*, zzz' + '.*_delete_=True' * (not make.is_classifier)):
+        make(depth=50, zzz='x')
 
 
 @pytest.mark.parametrize(

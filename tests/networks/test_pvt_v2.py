@@ -96,7 +96,7 @@ def test_initialisation_follows_the_paper() -> None:
         (dict(arch=dict(embed_dims=(8,), depths=(1,))), 'needs one entry a stage'),
         (dict(arch=dict(SMALL, embed_dims=(15, 31, 41, 65))), 'cannot be shared by 2 heads'),
         (dict(arch=dict(SMALL, depths=(1, 0, 1, 1))), 'must hold positive whole numbers'),
-        (dict(settings=[dict(mlp_ratio=0.001)] * 8), 'makes 0 hidden channels out of 16'),
+        (dict(settings=[dict(mlp_ratio=0.001)] * 8), 'makes 0 hidden channels out of 32'),
         (dict(out_indices=4), 'out of range. There are 4 stages: 0 to 3'),
         (dict(frozen_stages=5), 'frozen_stages=5 is out of range: .* up to 4 the stem and so many stages'),
         (dict(arch=dict(SMALL, linear='no')), "linear='no' must be True or False"),
