@@ -105,7 +105,7 @@ def draw(groups: list[pd.DataFrame]) -> Figure:
 def _title(row: Mapping[str, str]) -> str:
     words = [row['input'], MODES[row['mode']], row['dtype']]
     words += ['compiled'] * (row['compiled'] == 'True') + [row['measured']] * (row['measured'] != 'backbone')
-    return f'{", ".join(words)}, torch {row["torch"]}, timm {row["timm"]}\n{row["machine"]}'
+    return f'{", ".join(words)}\n{row["machine"]}, torch {row["torch"]}, timm {row["timm"]}'
 
 
 def _draw_speed(ax: Axes, rows: pd.DataFrame, colours: list[str]) -> None:
@@ -119,9 +119,9 @@ def _draw_speed(ax: Axes, rows: pd.DataFrame, colours: list[str]) -> None:
     else:
         values, words, whiskers = rows['speed'], speeds, {}
     bars = ax.barh(range(len(rows)), values, color=colours, height=0.7, **whiskers)
-    ax.bar_label(bars, words, padding=5)
+    ax.bar_label(bars, words, padding=5, fontsize=9)
     ax.set_xlim(0, ax.get_xlim()[1] * 1.5)  # room for the figures beside the bars
-    ax.set_xlabel(f'times as fast as {peer}\n(images a second)' if peer else 'images a second')
+    ax.set_xlabel(f'times as fast as {peer}\n(images a second)' if peer else 'images a second', fontsize=9)
 
 
 def _draw_memory(ax: Axes, rows: pd.DataFrame, colours: list[str]) -> None:
@@ -129,7 +129,7 @@ def _draw_memory(ax: Axes, rows: pd.DataFrame, colours: list[str]) -> None:
     before = rows['memory_before_mib'].fillna(0)
     ax.barh(places, before, color=colours, height=0.7, alpha=LIGHT)
     bars = ax.barh(places, peak - before, left=before, color=colours, height=0.7)
-    ax.bar_label(bars, [f'{size:.0f}' if size else 'not measured' for size in peak], padding=5)
+    ax.bar_label(bars, [f'{size:.0f}' if size else 'not measured' for size in peak], padding=5, fontsize=9)
     ax.set_xlim(0, ax.get_xlim()[1] * 1.2)
     what = 'allocated' if rows['device'].iloc[0] == 'cuda' else 'of the process'
-    ax.set_xlabel(f'peak memory {what}, MiB\n(light: before the first run)')
+    ax.set_xlabel(f'peak memory {what}, MiB\n(light: before the first run)', fontsize=9)
