@@ -57,7 +57,7 @@ def _starts_a_command() -> bool:
     if sys.argv[:1] == ['-m']:  # Python is looking for the module that is to run, which may be one that needs this one
         return ('-m', __name__) in pairwise(sys.orig_argv)
     script = (sys.argv or [''])[0]
-    # child processes go through the same script, but it is not what they were started with; tools/*.py set the name alone
+    # child processes go through the same script, but were not started with it; tools/*.py set the name alone
     return Path(script).name == 'ss-backbones' and script in (*sys.orig_argv, 'ss-backbones')
 
 

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import DataError
-from .candidates import is_own
 from .figures import new_figure
+from .names import is_own
 
 OWN, PEER = '#0072B2', '#E69F00'  # of Okabe and Ito's palette, which colour-blind people can tell apart
 LIGHT = 0.45  # opacity

@@ -46,7 +46,7 @@ def main(argv: Sequence[str], program: str) -> None:
     check_new(out)
     register()
     config, where = read_base(record, arguments.base, probe)
-    target, blocks = target_of(config, where, arguments.shape), record.last.blocks
+    target, blocks = target_of(config, where, arguments.shape and tuple(arguments.shape)), record.last.blocks
     evidence = rule.evidence_of(blocks)
     target.check_blocks(blocks)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from ..errors import UsageError
 from .parsing import Parser
 
-_DESCRIPTION = """Draw a model's predictions beside the truth: boxes and masks (mmdet), or the class of each pixel (mmseg).
+_DESCRIPTION = """Draw a model's predictions beside the truth: boxes and masks (mmdet), or classes of pixels (mmseg).
 
   ss-backbones picture CONFIG CHECKPOINT OUT.png --num 6 --score-thr 0.5"""
 

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing import Pipe
@@ -31,6 +32,7 @@ from ss_backbones.commands import benchmark
 from ss_backbones.complexity import complexity
 from ss_backbones.errors import DataError, UsageError
 from ss_backbones.networks import PVTv2, catalog
+from ss_backbones.networks.pvt_v2 import PVTv2Arch
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Shape(1, 64, 64)
@@ -104,6 +106,32 @@ def test_peaks_are_measured_in_the_dtype(monkeypatch: pytest.MonkeyPatch) -> Non
         peaks = machine.measure_peaks(plan)
         assert peaks.macs > 0 and peaks.bytes > 0 and set(seen) == {dtype}
         seen.clear()
+
+
+def test_time_of_other_processes_is_told_from_that_of_this_one() -> None:
+    before = machine.processor_time()
+    own, matrix = time.process_time(), torch.ones(500, 500)
+    while time.process_time() - own < 0.3:
+        matrix @ matrix
+    others, total = (now - then for now, then in zip(machine.processor_time(), before, strict=True))
+    if not total:
+        pytest.skip('this system does not tell')
+    lines = [line.split() for line in Path('/proc/stat').read_text().splitlines()]
+    assert total <= (0.5 + time.monotonic()) * sum(line[0].startswith('cpu') for line in lines)
+    assert -0.05 < others < total - 0.2
+    assert machine.busy_share(before) == pytest.approx(max(0.0, others / total), abs=0.2)
+
+
+@pytest.mark.parametrize(('user', 'idle', 'share'), [(100, 300, 0.25), (0, 400, 0.0), (400, 0, 1.0)])
+def test_share_of_other_processes(monkeypatch: pytest.MonkeyPatch, user: int, idle: int, share: float) -> None:
+    stat = 'cpu 10 20 30 40 50 60 70 80 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\n'
+    monkeypatch.setattr(machine.time, 'process_time', lambda: 0.0)
+    monkeypatch.setattr(machine.Path, 'read_text', lambda path: stat)
+    before = machine.processor_time()
+    stat = f'cpu {10 + user} 20 30 {40 + idle} 50 60 70 80 0 0\n'
+    assert machine.busy_share(before) == pytest.approx(share)
+    monkeypatch.setattr(machine.Path, 'exists', lambda path: False)
+    assert machine.busy_share(machine.processor_time()) is None
 
 
 # --- memory
@@ -230,6 +258,45 @@ def test_activations_are_recomputed_where_asked() -> None:
     assert build('b0:uniform:cp', TINY, Plan('train')).settings == build('b0:uniform', TINY, Plan('train')).settings
 
 
+class Outside(PVTv2):
+    """A family of another package."""
+
+    short_name = 'outside-'
+    archs = {'mini': PVTv2Arch((8, 16, 20, 32), (1, 1, 1, 1))}
+
+
+def test_a_network_from_outside_is_a_candidate(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, 'PRESETS', presets := dict(catalog.PRESETS))
+    monkeypatch.setattr(candidates, 'PRESETS', presets)
+    catalog.add(catalog.Preset('outside_mini', Outside, 'mini'))
+    names = ('outside-mini', 'outside_mini:folded', 'outside-mini:uniform')
+    code, said = call('--models', *names, '--shapes', '1x32x32', '--runs', 1, '--against')
+    assert code == 0 and all(f'\n  {name} ' in said for name in names)
+    assert isinstance(next(in_own_process(partial(built_there, find('outside-mini', Plan())))), list)
+    code, said = call('--models', 'outside-min')
+    assert code == 2 and 'perhaps outside-mini' in said
+
+
+def built_there(candidate: candidates.Candidate) -> list[list[str]]:
+    return [list(candidate.build(TINY).state_dict())]
+
+
+def test_timm_names_of_own_networks(call: Call) -> None:
+    names = ('ss_pvt_v2_b0', 'ss_vit_tiny_patch16_224', 'dfc_deit_tiny_patch16_224')
+    for name, short in zip(names, ('b0', 'vit-tiny', 'vit-tiny:dfc'), strict=True):
+        found = [build(one, TINY, Plan()) for one in (name, short)]
+        assert found[0].state_dict().keys() == found[1].state_dict().keys() and len(found[0].channels) == 4
+        assert found[0].settings == found[1].settings
+    name = 'ss_backbones::mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py'
+    code, said = call('--models', name, '--shapes', '1x32x32', '--runs', 1, '--against')
+    assert code == 0 and f'\n  {name} ' in said
+
+
+def test_own_maps_are_contiguous_as_those_of_the_peers() -> None:
+    for name in ('b0', 'vit-tiny', 'b0:folded'):
+        assert all(m.is_contiguous() for m in build(name, TINY, Plan()).eval()(torch.zeros(1, 3, 64, 64))), name
+
+
 # --- steps
 
 
@@ -293,6 +360,7 @@ def test_table_and_csv(call: Call, tmp_path: Path) -> None:
     file = tmp_path / 'out.csv'
     code, said = call('--shapes', '1x64x64', '1x32x64', '--runs', 2, '--csv', file)
     assert code == 0 and '\n1 x 3 x 64 x 64\n' in said and 'float32, inference, features only' in said
+    assert said.count('it was busy: 25% of its processors') == 2
     assert all(said.count(f'\n  {name} ') == 2 for name in ('b0', 'b0:uniform', PEER))
     assert said.count(f'times as fast as {PEER}') == 4 and '100 GMAC/s' in said
     assert not set('\r\x1b') & set(said)  # nothing for a terminal where there is none
@@ -302,6 +370,7 @@ def test_table_and_csv(call: Call, tmp_path: Path) -> None:
         'infer_gmacs',
     ]  # fmt: skip
     assert [(row['model'], row['infer_img_size']) for row in rows[2:4]] == [(PEER, '64'), ('b0', '32x64')]
+    assert list(rows[0])[-1] == 'busy_share' and {row['busy_share'] for row in rows} == {'0.25'}
     for row in rows:
         speed, step = float(row['infer_samples_per_sec']), float(row['infer_step_time'])
         assert speed == pytest.approx(1000 / step, rel=0.01)
@@ -379,7 +448,7 @@ def test_folded_models_are_measured_beside_the_others(call: Call, monkeypatch: p
         (['--shapes', '1x26755x26756'], "'1x26755x26756' is too large: B x 3 x H x W may be 2147483648 at most"),
         (['--shapes', f'{10**400}x1x1'], 'is too large'),
         (['--runs', '0'], 'at least one run'),
-        (['--csv', ''], 'argument --csv: the name is empty'),
+        (['--csv', ''], '. is a folder. Give the name of a new file'),
         (['--csv', str(ROOT)], f'{ROOT} is a folder. Give the name of a new file'),
         (['--csv', 'nowhere/a.csv'], 'there is no folder nowhere. Make it first'),
         (['--csv', str(ROOT / 'README.md')], 'is never written over'),
@@ -392,6 +461,17 @@ def test_refuses(call: Call, arguments: list[str], text: str) -> None:
 
 def test_the_largest_shape() -> None:
     assert Shape.parse('1x26754x26755').height == 26754
+
+
+@pytest.mark.parametrize('command', ['benchmark', 'growth', 'plot-benchmark'])
+def test_help_imports_nothing_large(command: str) -> None:
+    code = (
+        'import sys; sys.argv[0] = "ss-backbones"; from ss_backbones import commands\n'
+        f'try: commands.run({command!r}, ["--help"])\n'
+        'finally: print({"torch", "timm", "numpy", "rich", "pandas"} & sys.modules.keys())'
+    )
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith('usage: ') and done.stdout.endswith('set()\n')
 
 
 def test_help_tells_the_true_defaults(call: Call, capsys: pytest.CaptureFixture[str]) -> None:

@@ -180,7 +180,7 @@ VIT_CONFIG = str(ROOT / 'configs/upernet/upernet_ss-vit-tiny_8xb2-160k_ade20k-51
     ('config', 'option', 'said'),
     [
         (CONFIG, 'model.backbone.arch=b9', "SSPVTv2: arch='b9' is unknown"),
-        (CONFIG, 'model.backbone.widht=3', r'SSPVTv2 has no argument widht\. There are .*mlp.*bf16.*_delete_=True'),
+        (CONFIG, 'model.backbone.zzz=3', r'SSPVTv2 has no argument zzz\. There are .*mlp.*bf16.*_delete_=True'),
         (CONFIG, 'model.backbone.depth=50', r'SSPVTv2 has no argument depth\..*_delete_=True'),
         (CONFIG, 'model.backbone.out_indexes=(0,)', r'has no argument out_indexes \(perhaps out_indices\)'),
         (VIT_CONFIG, 'model.backbone.window_size=0', 'SSViT: window_size=0 must be a whole number, 1 or more'),
@@ -313,7 +313,8 @@ def test_train(trained: Run):
 
 def test_test(trained: Run, tmp_path: Path):
     checkpoint = str(trained.work_dir / 'epoch_1.pth')
-    arguments = [CONFIG, checkpoint, '--work-dir', 'w', '--cfg-options', *trained.options]
+    name = 'ss_backbones::' + str(Path(CONFIG).relative_to(ROOT / 'configs'))
+    arguments = [name, checkpoint, '--work-dir', 'w', '--cfg-options', *trained.options]
     call(ROOT / 'tools/test.py', tmp_path / 'w', *arguments)
     figures = json.loads(max((tmp_path / 'w').glob('*/*.json')).read_text())
     for key in ('coco/bbox_mAP', 'coco/segm_mAP'):
@@ -331,6 +332,73 @@ def test_resume(trained: Run):
 def test_same_as_the_librarys_own_script(trained: Run, tmp_path: Path):
     call(MMDET_TRAIN, tmp_path / 'w', CONFIG, '--work-dir', 'w', '--cfg-options', *trained.options)
     assert [row['loss'] for row in logged(tmp_path / 'w') if 'loss' in row] == trained.losses
+
+
+PURE_PYTHON = """
+from mmcv.transforms import LoadImageFromFile
+from mmdet.datasets import CocoDataset
+from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs, Resize
+from mmdet.evaluation import CocoMetric
+from mmdet.models import (
+    FPN, AnchorGenerator, DeltaXYWHBBoxCoder, DetDataPreprocessor, FocalLoss, L1Loss, MaxIoUAssigner, PseudoSampler,
+    RetinaHead, RetinaNet)
+from mmengine.dataset import DefaultSampler
+from mmengine.optim import OptimWrapper
+from mmengine.runner import EpochBasedTrainLoop, TestLoop, ValLoop
+from torch.optim import SGD
+
+from ss_backbones import SSPVTv2
+
+default_scope = None
+model = dict(
+    type=RetinaNet,
+    data_preprocessor=dict(type=DetDataPreprocessor, pad_size_divisor=32),
+    backbone=dict(type=SSPVTv2, arch='b0', out_indices=(1, 2, 3)),
+    neck=dict(type=FPN, in_channels=[64, 160, 256], out_channels=16, num_outs=3),
+    bbox_head=dict(
+        type=RetinaHead, num_classes=80, in_channels=16, feat_channels=16, stacked_convs=1,
+        anchor_generator=dict(type=AnchorGenerator, scales=[4], ratios=[1.0], strides=[8, 16, 32]),
+        bbox_coder=dict(type=DeltaXYWHBBoxCoder),
+        loss_cls=dict(type=FocalLoss), loss_bbox=dict(type=L1Loss)),
+    train_cfg=dict(
+        assigner=dict(type=MaxIoUAssigner, pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0, ignore_iof_thr=-1),
+        sampler=dict(type=PseudoSampler), allowed_border=-1, pos_weight=-1),
+    test_cfg=dict(nms_pre=10, score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=4))
+pipeline = [
+    dict(type=LoadImageFromFile), dict(type=LoadAnnotations, with_bbox=True), dict(type=Resize, scale=(64, 64)),
+    dict(type=PackDetInputs, meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))]
+data = dict(type=CocoDataset, **PLACE, pipeline=pipeline)
+train_dataloader = dict(batch_size=2, num_workers=0, sampler=dict(type=DefaultSampler, shuffle=True), dataset=data)
+test_dataloader = dict(batch_size=1, num_workers=0, sampler=dict(type=DefaultSampler, shuffle=False), dataset=data)
+test_evaluator = dict(type=CocoMetric, ann_file=PLACE['data_root'] + '/annotations.json', metric='bbox')
+train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=1)
+test_cfg = dict(type=TestLoop)
+optim_wrapper = dict(type=OptimWrapper, optimizer=dict(type=SGD, lr=0.001))
+"""
+
+
+def test_a_pure_python_config_and_what_it_leaves_in_the_work_dir(tmp_path: Path):
+    place = write_coco(tmp_path / 'set', CocoDataset.METAINFO['classes'], images=4)
+    config = write(tmp_path / 'pure.py', PURE_PYTHON.replace('PLACE', repr(place)))
+    call(ROOT / 'tools/train.py', tmp_path / 'w', config, '--work-dir', 'w', '--cfg-options', 'randomness.seed=0')
+    assert [0 < row['loss'] < 100 for row in logged(tmp_path / 'w') if 'loss' in row] == []  # of 10 steps one is logged
+    arguments = [str(tmp_path / 'w/pure.py'), str(tmp_path / 'w/epoch_1.pth'), '--work-dir', 'v']
+    call(ROOT / 'tools/test.py', tmp_path / 'v', *arguments)
+    assert 'coco/bbox_mAP' in json.loads(max((tmp_path / 'v').glob('*/*.json')).read_text())
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('from ss_backbones import BlockSetting, uniform_setting', 'the class BlockSetting as BlockSetting'),
+        ("from ss_backbones import SSPVTv2\nmodel = dict(backbone=dict(type=SSPVTv2))\ndel SSPVTv2",
+         'the class SSPVTv2 as model.backbone.type, which mmengine cannot write'),
+    ],
+)  # fmt: skip
+def test_classes_in_a_config_that_is_not_pure_python(
+    capsys: pytest.CaptureFixture, tmp_path: Path, text: str, said: str
+):
+    assert said in refuse(capsys, 'train', write(tmp_path / 'a.py', f'_base_ = {CONFIG!r}\n{text}\n'))
 
 
 # ---- the same for a segmenter: one image, two iterations
