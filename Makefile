@@ -17,7 +17,7 @@ help:
 	@echo 'make demo      set up, train Mask R-CNN + SS-PVTv2-B0 on drawn shapes, draw its predictions'
 	@echo 'make demo-seg  the same for semantic segmentation: UperNet + SS-PVTv2-B0'
 	@echo 'make test      set up and run the tests'
-	@echo 'make setup     set up alone: .venv with the tested versions (minutes the first time, as mmcv compiles)'
+	@echo 'make setup     set up alone: .venv with the tested versions (some minutes the first time, as mmcv compiles)'
 	@echo 'make lint      check and format-check the code with ruff'
 	@echo 'make docs      build the pages of docs/ into site/; a broken link fails'
 	@echo 'make clean     remove .venv, .uv and what the demos made'

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ((3, 10), (3, 12))  # the first and the last version that the pinned libraries work with
 UV = '0.13.8'  # pinned, because another version may keep another cache and compile mmcv again
 OLDEST_UV = (0, 8, 4)  # reads what pyproject.toml says about building mmcv
-GIGABYTES = 12.0  # free disk space that is needed, the caches of uv and of the compiler included
+GIGABYTES = 7.0  # free disk space that is needed: 5.5 stay, the rest is for compiling
 HEARTBEAT = 15.0  # seconds between two lines about what is going on
 
 
@@ -32,7 +32,7 @@ def check_python() -> list[str]:
     problems = []
     if not first <= version <= last:
         problems.append(
-            f'Python {version[0]}.{version[1]} ({sys.executable}) is not among the versions that the libraries work with, '
+            f'Python {version[0]}.{version[1]} ({sys.executable}) is none of the versions that the libraries need, '
             f'{first[0]}.{first[1]} to {last[0]}.{last[1]}. Give another one: make setup PYTHON=/path/to/python3.11'
         )
     headers = Path(sysconfig.get_path('include'))
@@ -108,7 +108,7 @@ def sync(uv: str, start: float) -> int:
     """Let uv bring .venv up to date, with mmcv's build told in lines; returns uv's exit code."""
     environment = dict(os.environ)
     environment.pop('VIRTUAL_ENV', None)  # of a shell with another environment: uv would warn of it
-    wrapper = Path(__file__).with_name('cxx')
+    wrapper = Path(__file__).with_name('cxx.py')
     with tempfile.TemporaryDirectory() as folder:
         if ' ' not in str(wrapper):  # which a build takes for two words
             environment |= {'CXX': str(wrapper), 'REAL_CXX': str(compiler()), 'PRECOMPILED': folder}

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class UserError(Exception):
-    """Something that the user can mend; the text says what was given, what was expected and what to do."""
+    """Something that the user can fix; the text says what was given, what was expected and what to do."""
 
 
 class UsageError(UserError):

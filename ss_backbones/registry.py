@@ -3,6 +3,7 @@
 mmengine imports ``<scope>.registry`` when a config says ``type='<scope>.X'``, so this module's name is fixed.
 """
 
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import DATA_SAMPLERS as ROOT_DATA_SAMPLERS
 from mmengine.registry import DATASETS as ROOT_DATASETS
 from mmengine.registry import FUNCTIONS as ROOT_FUNCTIONS
@@ -12,6 +13,10 @@ from mmengine.registry import METRICS as ROOT_METRICS
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as ROOT_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import Registry
+
+# So that 'ss_backbones::mask_rcnn/...' names a config. The value is what pip calls the package, or, as here, a module:
+# mmengine asks Python where a name lies that pip does not know, which is right for an editable install as well.
+MODULE2PACKAGE['ss_backbones'] = __name__
 
 
 def _node(root: Registry, *where: str) -> Registry:

@@ -1,14 +1,54 @@
-"""The models that every test runs over, with the figures they must meet."""
+"""The networks that every test runs over: the catalog's, with the figures they must meet and small ones of each family.
+
+A new network adds a line to ``FIGURES``, and one with an arch to ``SMALL`` where its family is new.
+"""
 
 from dataclasses import dataclass
+
+from ss_backbones.networks import PRESETS, Network, PVTv2, ViT
+
+# By name: the plain twin in timm; millions of trainable parameters and GMACs at 224 x 224 with 1000 classes, as the
+# preset is and with plain settings and MLPs. The plain columns are those of the published PVTv2 and DeiT models, the SS
+# ones what the rule gives in the official classes, and those of DFC-DeiT follow from its paper's formulas.
+FIGURES: dict[str, tuple[str, float, float, float, float]] = {
+    'ss_pvt_v2_b0': ('pvt_v2_b0', 3.422, 0.422, 3.667, 0.566),
+    'ss_pvt_v2_b1': ('pvt_v2_b1', 13.049, 1.571, 14.009, 2.108),
+    'ss_pvt_v2_b2': ('pvt_v2_b2', 22.913, 3.109, 25.363, 4.027),
+    'ss_pvt_v2_b2_li': ('pvt_v2_b2_li', 20.104, 2.971, 22.554, 3.889),
+    'ss_pvt_v2_b3': ('pvt_v2_b3', 42.277, 5.816, 45.239, 6.897),
+    'ss_pvt_v2_b4': ('pvt_v2_b4', 58.511, 8.434, 62.556, 10.101),
+    'ss_pvt_v2_b5': ('pvt_v2_b5', 78.549, 11.073, 81.956, 11.717),
+    'ss_vit_tiny_patch16_224': ('deit_tiny_patch16_224', 5.329, 1.163, 5.717, 1.254),
+    'ss_vit_small_patch16_224': ('deit_small_patch16_224', 20.501, 4.257, 22.051, 4.599),
+    'ss_vit_base_patch16_224': ('deit_base_patch16_224', 80.371, 16.241, 86.568, 17.564),
+    'ss_vit_base_patch16_384': ('deit_base_patch16_384', 80.663, 16.241, 86.859, 17.564),
+    'dfc_deit_tiny_patch16_224': ('deit_tiny_patch16_224', 4.861, 1.083, 5.717, 1.254),
+    'dfc_deit_small_patch16_224': ('deit_small_patch16_224', 18.569, 3.909, 22.051, 4.599),
+    'dfc_deit_base_patch16_224': ('deit_base_patch16_224', 72.527, 14.790, 86.568, 17.564),
+}
+
+# Networks of few channels for what any arch would show: first each family's simplest, then what it has of its own.
+_PVT = dict(embed_dims=(16, 32, 40, 64), depths=(2, 2, 2, 2))
+_VIT = dict(embed_dim=16, depth=6, num_heads=2)
+SMALL: dict[type[Network], dict[str, dict[str, object]]] = {
+    PVTv2: {'pvt': dict(arch=_PVT), 'pvt linear': dict(arch=dict(_PVT, linear=True))},
+    ViT: {
+        'vit': dict(arch=_VIT, img_size=64),
+        'vit windows': dict(arch=_VIT, img_size=64, window_size=3, global_blocks=(2, -1)),
+    },
+}
+# And those that backbones alone have.
+SMALL_BACKBONES: dict[type[Network], dict[str, dict[str, object]]] = {
+    ViT: {
+        'vit blocks': dict(arch=_VIT, img_size=64, pyramid=False),
+        'vit without class token': dict(arch=_VIT, img_size=64, class_token=False, window_size=2),
+    },
+}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One architecture: millions of trainable parameters and GMACs at 224 x 224 with 1000 classes, SS and plain.
-
-    ``name`` is the model's in timm, ``plain`` that of its plain twin there.
-    """
+    """A preset with its figures; ``plain`` is the name of its plain twin in timm."""
 
     arch: str
     name: str
@@ -20,30 +60,26 @@ class Row:
     depth: int
 
 
-# The plain columns are those of the published PVTv2 and DeiT models, the SS ones what the rule gives in the official
-# classes.
-PVT_V2 = tuple(
-    Row(arch, f'ss_pvt_v2_{arch}', f'pvt_v2_{arch}', *figures)
-    for arch, *figures in (
-        ('b0', 3.422, 0.422, 3.667, 0.566, 8),
-        ('b1', 13.049, 1.571, 14.009, 2.108, 8),
-        ('b2', 22.913, 3.109, 25.363, 4.027, 16),
-        ('b2_li', 20.104, 2.971, 22.554, 3.889, 16),
-        ('b3', 42.277, 5.816, 45.239, 6.897, 28),
-        ('b4', 58.511, 8.434, 62.556, 10.101, 41),
-        ('b5', 78.549, 11.073, 81.956, 11.717, 52),
-    )
-)
-VIT = tuple(
-    Row(arch, f'ss_vit_{arch}_patch16_224', f'deit_{arch}_patch16_224', *figures)
-    for arch, *figures in (
-        ('tiny', 5.329, 1.163, 5.717, 1.254, 12),
-        ('small', 20.501, 4.257, 22.051, 4.599, 12),
-        ('base', 80.371, 16.241, 86.568, 17.564, 12),
-    )
-)
+def _row(name: str) -> Row:
+    preset, (plain, *figures) = PRESETS[name], FIGURES[name]
+    return Row(preset.arch, name, plain, *figures, len(preset.network.archs[preset.arch].plain_mlp_ratios()))
+
+
+ROWS = tuple(_row(name) for name in FIGURES)
+
+
+def rows_of(network: type[Network]) -> tuple[Row, ...]:
+    """The first SS preset of each arch of a family."""
+    rows: dict[str, Row] = {}
+    for row in ROWS:
+        preset = PRESETS[row.name]
+        if preset.network is network and preset.settings == 'specific':
+            rows.setdefault(row.arch, row)
+    return tuple(rows.values())
+
+
+PVT_V2, VIT = rows_of(PVTv2), rows_of(ViT)
 MODELS = (*PVT_V2, *VIT)
 # the probes: DeiTs with learned layers in the place of activations and second linears
-DFC = {f'dfc_deit_{arch}_patch16_224': f'deit_{arch}_patch16_224' for arch in ('tiny', 'small', 'base')}
-NAMES = [*(row.name for row in MODELS), 'ss_vit_base_patch16_384', *DFC]
+DFC = {row.name: row.plain for row in ROWS if PRESETS[row.name].mlp == 'dfc'}
 ARCHS = [row.arch for row in PVT_V2]

@@ -57,7 +57,7 @@ model = dict(
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100), rcnn=dict(max_per_img=20, nms=dict(class_agnostic=True))),
 )
 
-# --- data
+# --- data; without _scope_ a config with a _base_ 'ss_backbones::demo/...' would look for these classes in this package
 load_image = dict(type='LoadImageFromFile')
 resize = dict(type='Resize', scale=(128, 128), keep_ratio=True)
 load_truth = dict(type='LoadAnnotations', with_bbox=True, with_mask=True)
@@ -68,6 +68,7 @@ train_dataloader = dict(
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
         type='CocoDataset',
+        _scope_='mmdet',
         data_root=data_root,
         ann_file='annotations/instances_train.json',
         data_prefix=dict(img='train/'),
@@ -81,6 +82,7 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='CocoDataset',
+        _scope_='mmdet',
         data_root=data_root,
         ann_file='annotations/instances_val.json',
         data_prefix=dict(img='val/'),
@@ -96,7 +98,11 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(
-    type='CocoMetric', ann_file=data_root + 'annotations/instances_val.json', metric=['bbox', 'segm'], format_only=False
+    type='CocoMetric',
+    _scope_='mmdet',
+    ann_file=data_root + 'annotations/instances_val.json',
+    metric=['bbox', 'segm'],
+    format_only=False,
 )
 test_evaluator = val_evaluator
 

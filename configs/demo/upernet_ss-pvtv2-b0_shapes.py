@@ -35,8 +35,8 @@ model = dict(
     auxiliary_head=dict(in_channels=160, **head),
 )
 
-# --- data
-dataset = dict(type='BaseSegDataset', data_root=data_root, img_suffix='.png', metainfo=metainfo)
+# --- data; without _scope_ a config with a _base_ 'ss_backbones::demo/...' would look for these classes in this package
+dataset = dict(type='BaseSegDataset', _scope_='mmseg', data_root=data_root, img_suffix='.png', metainfo=metainfo)
 load_image = dict(type='LoadImageFromFile')
 resize = dict(type='Resize', scale=side, keep_ratio=True)
 load_truth = dict(type='LoadAnnotations')
@@ -62,7 +62,7 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+val_evaluator = dict(type='IoUMetric', _scope_='mmseg', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 
 # --- schedule: evaluated once, at the end

@@ -1,14 +1,12 @@
 """From a candidate's name to its network.
 
-A name is a network and, after colons, options. Own networks are those of the catalog, by what their family puts before
-an arch ('b0', 'vit-tiny') or by their timm name, and the networks of configs ('NAME.py', 'ss_backbones::NAME.py'); peers
-are 'timm:NAME' and 'mmdet:PVTv2-b0'.
+A name is a network and, after colons, options. Own networks are those of the catalog, by short name ('b0', 'vit-tiny')
+or timm's, and those of configs ('NAME.py', 'ss_backbones::NAME.py'); peers are 'timm:NAME' and 'mmdet:PVTv2-b0'.
 """
 
 import copy
 import difflib
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -20,6 +18,7 @@ from ..deploy import fold
 from ..errors import UsageError
 from ..networks.catalog import PRESETS, Preset, short_names
 from ..networks.columnar import ColumnarNetwork
+from .names import is_own, split
 from .peers import MMDET, build_mmdet, build_timm, check_mmdet, check_timm
 from .plan import Plan, Shape
 
@@ -40,20 +39,9 @@ class Candidate:
     build: Callable[[Shape], nn.Module]
 
 
-def is_own(name: str) -> bool:
-    return not name.startswith(('timm:', 'mmdet:'))
-
-
-def split(name: str) -> tuple[str, list[str]]:
-    """The network, with 'timm:' or 'mmdet:' before a peer's, and the options."""
-    network, options = re.fullmatch(r'(.*\.py|(?:timm:|mmdet:)?[^:]*)((?::.*)?)', name, re.DOTALL).groups()
-    return network, options.split(':')[1:]
-
-
 def own_networks() -> dict[str, Preset]:
     """The catalog, by short names and by timm's."""
-    short = {name: Preset(name, network, arch) for name, (network, arch) in short_names().items()}
-    return short | PRESETS
+    return {name: Preset(name, network, arch) for name, (network, arch) in short_names().items()} | PRESETS
 
 
 def find(name: str, plan: Plan) -> Candidate:
@@ -66,13 +54,18 @@ def find(name: str, plan: Plan) -> Candidate:
     recompute, folded = 'cp' in options, 'folded' in options
     possible = ('cp', 'folded')
     if network.endswith('.py'):  # whose settings are its own
+        if plan.detector:
+            raise UsageError(f'{network}: --detector makes detectors around archs and peers, not around configs.')
         build = partial(_build_config, network, recompute)
-        _check_config(network, plan.detector)
+        if (channels := build(Shape(1, 1, 1)).in_channels) != 3:
+            raise UsageError(f'{network}: its images have {channels} channels, and those that are measured have 3.')
     elif is_own(network):
         if network not in (own := own_networks()):
             raise UsageError(f'there is no candidate {network!r}{_hint(network, list(own))}.')
         possible = ('uniform', 'dfc', *possible)
-        build = partial(_build_own, _with_options(own[network], options), recompute, plan.detector)
+        plain = {'settings': 'uniform'} if {'uniform', 'dfc'} & {*options} else {}
+        preset = replace(own[network], **plain, **({'mlp': 'dfc'} if 'dfc' in options else {}))
+        build = partial(_build_own, preset, recompute, plan.detector)
     elif network.startswith('timm:'):
         check_timm(network, plan.detector)
         possible = ('cp',)
@@ -111,12 +104,6 @@ def _hint(network: str, own: Sequence[str]) -> str:
     return f". There are {', '.join(own)}, configs, and peers, whose names begin with 'timm:' or 'mmdet:'"
 
 
-def _with_options(preset: Preset, options: Sequence[str]) -> Preset:
-    if 'dfc' in options:
-        return replace(preset, settings='uniform', mlp='dfc')
-    return replace(preset, settings='uniform') if 'uniform' in options else preset
-
-
 def _build_own(preset: Preset, recompute: bool, detector: bool, shape: Shape) -> nn.Module:
     options = {'pyramid': True} if issubclass(preset.network, ColumnarNetwork) else {}
     if detector:
@@ -135,29 +122,17 @@ def _build_folded(build: Callable[[Shape], nn.Module], shape: Shape) -> nn.Modul
     return fold(build(shape).eval())
 
 
-def _of_detectors(preset: Preset) -> Mapping[str, object]:
-    """What this package's Mask R-CNN config of the same arch adds to a network, such as windows; nothing without one."""
+def _of_detectors(preset: Preset) -> dict[str, object]:
+    """What this package's Mask R-CNN config of the arch says besides, such as windows; nothing where there is none."""
     from ..openmmlab.configs import find_config, read_config
 
+    name = f'mask-rcnn_ss-{preset.network.short_name}{preset.arch}_fpn_1x_coco.py'
     try:
-        path = find_config(f'ss_backbones::mask_rcnn/mask-rcnn_ss-{preset.network.short_name}{preset.arch}_fpn_1x_coco.py')
+        path = find_config(f'ss_backbones::mask_rcnn/{name}')
     except UsageError:
         return {}
     own = {'type', 'arch', 'settings', 'mlp', 'drop_path_rate', 'init_cfg'}
     return {key: value for key, value in read_config(path, {}).model.backbone.items() if key not in own}
-
-
-def _check_config(path: str, detector: bool) -> None:
-    """Find out whether the network of a config can be measured.
-
-    Raises:
-        UsageError: It cannot; the text says why.
-    """
-    if detector:
-        raise UsageError(f'{path}: --detector makes detectors around archs and peers, not around configs.')
-    network = _build_config(path, False, Shape(1, 1, 1))
-    if network.in_channels != 3:
-        raise UsageError(f'{path}: its images have {network.in_channels} channels, and those that are measured have 3.')
 
 
 def _build_config(path: str, recompute: bool, shape: Shape) -> nn.Module:

@@ -12,13 +12,15 @@ from .candidates import Candidate
 from .memory import Failed, explain, in_own_process
 from .plan import Plan, Shape
 from .progress import progress
-from .results import MIB, quartiles
+from .results import MIB, quartiles, rounded
 from .steps import WARM_UP, make_step, rounds
 
 MOST_STAGES = 6  # more than a pyramid has; the blocks of a network without stages are measured by quarters
 
-# By network, stage (from 1 on) and side of the image: what could be measured of 'time_low_ms', 'time_ms',
-# 'time_high_ms' (the quartiles) and 'saved_mib'.
+EXPONENTS = {'time_exponent': 'time_ms', 'saved_exponent': 'saved_mib'}
+TIMES = ('time_low_ms', 'time_ms', 'time_high_ms')  # the quartiles
+
+# By network, stage (from 1 on) and side of the image: those of TIMES and 'saved_mib' that could be measured.
 Cells = Mapping[tuple[str, int, int], dict[str, float]]
 
 
@@ -29,7 +31,8 @@ def stages(cells: Cells, name: str) -> list[int]:
 
 def curve(cells: Cells, name: str, stage: int, column: str) -> dict[int, float]:
     """What was measured of a stage, by the side of the image."""
-    return {side: cell[column] for (*which, side), cell in sorted(cells.items()) if which == [name, stage] and column in cell}
+    points = [(side, cell[column]) for (*of, side), cell in cells.items() if of == [name, stage] and column in cell]
+    return dict(sorted(points))
 
 
 def exponent(values: Mapping[int, float]) -> float | None:
@@ -40,8 +43,7 @@ def exponent(values: Mapping[int, float]) -> float | None:
     """
     if len(values) < 2:
         return None
-    pixels = np.log([side**2 for side in values])
-    return float(np.polyfit(pixels, np.log(list(values.values())), 1)[0])
+    return float(np.polyfit(np.log(np.square(list(values))), np.log(list(values.values())), 1)[0])
 
 
 def rows(cells: Cells, names: Sequence[str], same: Mapping[str, object]) -> list[dict[str, object]]:
@@ -54,14 +56,14 @@ def rows(cells: Cells, names: Sequence[str], same: Mapping[str, object]) -> list
     """
     found = []
     for name, stage, side in sorted(cells, key=lambda key: (names.index(key[0]), *key[1:])):
-        columns = {
-            **{key: (cells[name, stage, side].get(key), 4) for key in ('time_ms', 'time_low_ms', 'time_high_ms')},
-            'saved_mib': (cells[name, stage, side].get('saved_mib'), 3),
-            'time_exponent': (exponent(curve(cells, name, stage, 'time_ms')), 3),
-            'saved_exponent': (exponent(curve(cells, name, stage, 'saved_mib')), 3),
-        }
-        rounded = {key: None if value is None else round(value, digits) for key, (value, digits) in columns.items()}
-        found.append({'model': name, 'stage': stage, 'side': side, **rounded, **same})
+        cell = cells[name, stage, side]
+        found.append(
+            {'model': name, 'stage': stage, 'side': side}
+            | {column: rounded(cell.get(column), 4) for column in ('time_ms', 'time_low_ms', 'time_high_ms')}
+            | {'saved_mib': rounded(cell.get('saved_mib'), 3)}
+            | {key: rounded(exponent(curve(cells, name, stage, column)), 3) for key, column in EXPONENTS.items()}
+            | dict(same)
+        )
     return found
 
 
@@ -145,9 +147,7 @@ def saved_at(candidate: Candidate, sides: Sequence[int], device: str) -> Iterato
         yield saved_by_stage(model, stage_ends(model), torch.randn(1, 3, side, side, device=device))
 
 
-def measure(
-    candidates: Sequence[Candidate], sides: Sequence[int], plan: Plan, count: int, cells: Cells
-) -> list[str]:
+def measure(candidates: Sequence[Candidate], sides: Sequence[int], plan: Plan, count: int, cells: Cells) -> list[str]:
     """Measure the memory of each network, then the times in turn, the small sides first.
 
     Args:
@@ -188,6 +188,6 @@ def measure(
                 pass
             for name, table in laps.items():
                 for stage, seconds in enumerate(zip(*table, strict=True), start=1):
-                    quartile = [s * 1e3 for s in quartiles(seconds)]
-                    cells[name, stage, side].update(zip(('time_low_ms', 'time_ms', 'time_high_ms'), quartile, strict=True))
+                    times = (quartile * 1e3 for quartile in quartiles(seconds))
+                    cells[name, stage, side].update(zip(TIMES, times, strict=True))
     return failed

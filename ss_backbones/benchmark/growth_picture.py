@@ -21,13 +21,14 @@ def draw(cells: Cells, names: Sequence[str], panels: Mapping[str, str], title: s
     Args:
         cells: What was measured.
         names: Of the networks.
-        panels: Title of each panel, with the unit, and what of the cells it shows.
+        panels: Title of each panel, with the unit, and what of the cells it shows; one that would be empty is left out.
         title: Of the picture.
         out: A new PNG file.
 
     Raises:
         OutputError: It cannot be written.
     """
+    panels = {label: column for label, column in panels.items() if any(column in cell for cell in cells.values())}
     figure, axes = new_figure(1, len(panels), (4.6 * len(panels), 4.9))
     for ax, (label, column) in zip(axes[0], panels.items(), strict=True):
         _draw_panel(ax, cells, names, column)
@@ -60,11 +61,13 @@ def _draw_panel(ax: Axes, cells: Cells, names: Sequence[str], column: str) -> No
         start, bottom = sides[-1] / 1.7, low * (high / low) ** 0.03
         ax.plot([start, sides[-1]], [bottom, bottom * 1.7 ** (2 * power)], color=LIGHT, lw=1)
     ax.set_ylim(low, high)
-    there = sorted({stage for _, stage, _ in cells})
-    words = [[exponent(curve(cells, name, stage, column)) for name in names] for stage in there]
+    exponents = {
+        stage: [exponent(curve(cells, name, stage, column)) for name in names]
+        for stage in sorted({stage for _, stage, _ in cells})
+    }
     ax.legend(
-        [Line2D([], [], color=colour, lw=3) for colour in COLOURS[: len(there)]],
-        [f'{i}: {", ".join("-" if a is None else f"{a:.2f}" for a in row)}' for i, row in zip(there, words, strict=True)],
+        [Line2D([], [], color=colour, lw=3) for colour in COLOURS[: len(exponents)]],
+        [f'{i}: {", ".join("-" if a is None else f"{a:.2f}" for a in found)}' for i, found in exponents.items()],
         title=f'stage: exponent over pixels\n({", ".join(names)})',
         loc='upper left',
         frameon=False,

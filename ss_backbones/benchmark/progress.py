@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -35,18 +35,19 @@ def progress(what: str, steps: int) -> Iterator[Callable[[str], None]]:
         yield lambda step: bar.update(task, description=f'{what}: {step}', completed=next(done), refresh=True)
 
 
-def print_table(heads: Sequence[str], rows: Sequence[Sequence[str | float | None]], words: Collection[str]) -> None:
-    """Print a table to stdout.
+def print_table(columns: Mapping[str, str], rows: Sequence[Sequence[str | float | None]]) -> None:
+    """Print a table to stdout, with a dash for None.
 
     Args:
-        heads: Of the columns.
-        rows: Of cells; numbers get two digits, and None a dash.
-        words: Heads of the columns that hold words; the others hold numbers.
+        columns: Their heads, and how the numbers below are formatted; '' for words.
+        rows: Of cells; a short one ends early.
     """
     table = Table(box=None, padding=(0, 0, 0, 2), header_style='')
-    for head in heads:
-        table.add_column(head, justify='left' if head in words else 'right', no_wrap=head not in words, overflow='fold')
+    for head, form in columns.items():
+        table.add_column(head, justify='right' if form else 'left', no_wrap=bool(form), overflow='fold')
     for row in rows:
-        table.add_row(*('-' if cell is None else cell if isinstance(cell, str) else f'{cell:.2f}' for cell in row))
+        table.add_row(
+            *('-' if cell is None else format(cell, form) for cell, form in zip(row, columns.values(), strict=False))
+        )
     width = None if sys.stdout.isatty() else WIDEST
     Console(width=width, highlight=False, markup=False, emoji=False).print(table)

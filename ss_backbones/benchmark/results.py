@@ -69,10 +69,19 @@ class Result:
         return None if self.macs is None else self.macs / self.median / self.peaks.macs
 
 
+def rounded(value: float | None, digits: int, unit: float = 1) -> float | None:
+    """For a file; None stays."""
+    return None if value is None else round(value / unit, digits)
+
+
 def print_results(results: Mapping[str, Result], peers: Sequence[str], plan: Plan) -> None:
     """The results of one shape, the ratios to the peers, and the state of the machine."""
-    heads = ('', 'ms', 'images/s', 'GMACs', 'of peak', 'peak MiB', 'before', 'returns')
-    print_table(heads, [_cells(result) for result in results.values()], ('', 'returns'))
+    columns = {'': '', 'ms': '.1f', 'images/s': '.1f', 'GMACs': '.2f', 'of peak': '.0%', 'peak MiB': '.0f'}
+    rows = []
+    for name, r in results.items():
+        memory = (rounded(r.alone.peak, 0, MIB), rounded(r.alone.before, 0, MIB))
+        rows.append((name, r.median * 1e3, r.images_per_second, rounded(r.macs, 9, 1e9), r.share, *memory, r.returns))
+    print_table(columns | {'before': '.0f', 'returns': ''}, rows)
     there = [peer for peer in peers if peer in results]
     for name, result in results.items():
         for peer in there if name not in peers else ():
@@ -87,22 +96,7 @@ def print_results(results: Mapping[str, Result], peers: Sequence[str], plan: Pla
     one = next(iter(results.values()))
     print(f'  the machine: {one.peaks}')
     if one.busy is not None and one.busy >= BUSY:
-        print(
-            f'  the machine was busy: other processes had {one.busy:.0%} of its processors meanwhile, so the times are '
-            'too long, and the ratios less certain'
-        )
-
-
-def _cells(result: Result) -> list[str]:
-    return [
-        result.name,
-        f'{result.median * 1e3:.1f}',
-        f'{result.images_per_second:.1f}',
-        '-' if result.macs is None else f'{result.macs / 1e9:.2f}',
-        '-' if result.share is None else f'{result.share:.0%}',
-        *('-' if size is None else f'{size / MIB:.0f}' for size in (result.alone.peak, result.alone.before)),
-        result.returns,
-    ]
+        print(f'  it was busy: {one.busy:.0%} of its processors were with other processes, so the times are too long')
 
 
 def csv_row(result: Result, peer: Result | None, plan: Plan, machine: str) -> dict[str, object]:
@@ -118,7 +112,7 @@ def csv_row(result: Result, peer: Result | None, plan: Plan, machine: str) -> di
     """
     mode, alone, peaks = plan.mode, result.alone, result.peaks
     low, middle, high = (round(seconds * 1e3, 3) for seconds in quartiles(result.seconds))
-    ratio = [round(r, 3) for r in ratios(peer.seconds, result.seconds)] if peer else [None] * 3
+    slower, ratio, faster = (rounded(r, 3) for r in (ratios(peer.seconds, result.seconds) if peer else [None] * 3))
     return {
         'model': result.name,
         f'{mode}_img_size': result.shape.image,
@@ -126,16 +120,16 @@ def csv_row(result: Result, peer: Result | None, plan: Plan, machine: str) -> di
         f'{mode}_step_time': middle,
         f'{mode}_batch_size': result.shape.batch,
         'param_count': round(result.params / 1e6, 3),
-        f'{mode}_gmacs': None if result.macs is None else round(result.macs / result.shape.batch / 1e9, 3),
+        f'{mode}_gmacs': rounded(result.macs, 3, result.shape.batch * 1e9),
         'step_time_low': low,
         'step_time_high': high,
         'compared_to': peer and peer.name,
-        'ratio': ratio[1],
-        'ratio_low': ratio[0],
-        'ratio_high': ratio[2],
-        'peak_memory_mib': _mib(alone.peak),
-        'memory_before_mib': _mib(alone.before),
-        'peak_share': None if result.share is None else round(result.share, 4),
+        'ratio': ratio,
+        'ratio_low': slower,
+        'ratio_high': faster,
+        'peak_memory_mib': rounded(alone.peak, 1, MIB),
+        'memory_before_mib': rounded(alone.before, 1, MIB),
+        'peak_share': rounded(result.share, 4),
         'peak_gmacs_per_sec': round(peaks.macs / 1e9, 1),
         'copy_gb_per_sec': round(peaks.bytes / 1e9, 1),
         'compiled': plan.compiled,
@@ -148,12 +142,8 @@ def csv_row(result: Result, peer: Result | None, plan: Plan, machine: str) -> di
         'dtype': plan.dtype,
         'torch': torch.__version__,
         'timm': timm.__version__,
-        'busy_share': None if result.busy is None else round(result.busy, 3),
+        'busy_share': rounded(result.busy, 3),
     }
-
-
-def _mib(size: int | None) -> float | None:
-    return None if size is None else round(size / MIB, 1)
 
 
 def write_csv(file: Path, rows: Sequence[Mapping[str, object]], more: bool = False) -> None:

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import DataError
-from .candidates import is_own
 from .figures import new_figure
+from .names import is_own
 
 OWN, PEER = '#0072B2', '#E69F00'  # of Okabe and Ito's palette, which colour-blind people can tell apart
 LIGHT = 0.45  # opacity
@@ -47,20 +47,21 @@ def read(file: Path) -> pd.DataFrame:
         raise DataError(f'{file} has no rows; {ORIGIN}.')
     table['place'] = [f'{file}, line {line}' for line in table.index + 2]
     for column in filled:
-        _refuse(table, table[column].isna(), column, 'something')
+        _refuse(table, table[column].isna(), f'{column} is empty')
     for column in ('speed', *NUMBERS):
         numbers = pd.to_numeric(table[column], errors='coerce').replace([np.inf, -np.inf], np.nan)
-        _refuse(table, numbers.isna() & table[column].notna(), column, 'a number')
+        _refuse(table, numbers.isna() & table[column].notna(), f'{column} is {{{column}!r}}, expected a number')
         table[column] = numbers
-    for column in RATIOS:
-        _refuse(table, table[column].isna() != table['compared_to'].isna(), column, 'it where compared_to is filled, only')
+    empty = table[['compared_to', *RATIOS]].isna().sum(axis=1)
+    names = ', '.join(['compared_to', *RATIOS])
+    _refuse(table, ~empty.isin([0, 1 + len(RATIOS)]), f'expected {names} all filled, or none of them')
     sizes = table['size'].where(table['size'].str.contains('x'), table['size'] + 'x' + table['size'])
     return table.assign(mode=mode, input=table['batch'] + ' x ' + sizes.str.replace('x', ' x '))
 
 
-def _refuse(table: pd.DataFrame, wrong: pd.Series, column: str, expected: str) -> None:
+def _refuse(table: pd.DataFrame, wrong: pd.Series, problem: str) -> None:
     for row in table[wrong].to_dict('records'):
-        raise DataError(f'{row["place"]}: {column} is {row[column]!r}, expected {expected}.')
+        raise DataError(f'{row["place"]}: {problem.format_map(row)}.')
 
 
 def grouped(table: pd.DataFrame) -> list[pd.DataFrame]:
@@ -104,7 +105,7 @@ def draw(groups: list[pd.DataFrame]) -> Figure:
 def _title(row: Mapping[str, str]) -> str:
     words = [row['input'], MODES[row['mode']], row['dtype']]
     words += ['compiled'] * (row['compiled'] == 'True') + [row['measured']] * (row['measured'] != 'backbone')
-    return f'{", ".join(words)}, torch {row["torch"]}, timm {row["timm"]}\n{row["machine"]}'
+    return f'{", ".join(words)}\n{row["machine"]}, torch {row["torch"]}, timm {row["timm"]}'
 
 
 def _draw_speed(ax: Axes, rows: pd.DataFrame, colours: list[str]) -> None:
@@ -118,9 +119,9 @@ def _draw_speed(ax: Axes, rows: pd.DataFrame, colours: list[str]) -> None:
     else:
         values, words, whiskers = rows['speed'], speeds, {}
     bars = ax.barh(range(len(rows)), values, color=colours, height=0.7, **whiskers)
-    ax.bar_label(bars, words, padding=5)
+    ax.bar_label(bars, words, padding=5, fontsize=9)
     ax.set_xlim(0, ax.get_xlim()[1] * 1.5)  # room for the figures beside the bars
-    ax.set_xlabel(f'times as fast as {peer}\n(images a second)' if peer else 'images a second')
+    ax.set_xlabel(f'times as fast as {peer}\n(images a second)' if peer else 'images a second', fontsize=9)
 
 
 def _draw_memory(ax: Axes, rows: pd.DataFrame, colours: list[str]) -> None:
@@ -128,7 +129,7 @@ def _draw_memory(ax: Axes, rows: pd.DataFrame, colours: list[str]) -> None:
     before = rows['memory_before_mib'].fillna(0)
     ax.barh(places, before, color=colours, height=0.7, alpha=LIGHT)
     bars = ax.barh(places, peak - before, left=before, color=colours, height=0.7)
-    ax.bar_label(bars, [f'{size:.0f}' if size else 'not measured' for size in peak], padding=5)
+    ax.bar_label(bars, [f'{size:.0f}' if size else 'not measured' for size in peak], padding=5, fontsize=9)
     ax.set_xlim(0, ax.get_xlim()[1] * 1.2)
     what = 'allocated' if rows['device'].iloc[0] == 'cuda' else 'of the process'
-    ax.set_xlabel(f'peak memory {what}, MiB\n(light: before the first run)')
+    ax.set_xlabel(f'peak memory {what}, MiB\n(light: before the first run)', fontsize=9)

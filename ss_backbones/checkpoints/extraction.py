@@ -118,6 +118,3 @@ def some(names: Iterable[object]) -> str:
     """The first six names, and how many more."""
     names = [str(name) for name in names]
     return ', '.join(names[:6]) + (f' and {len(names) - 6} more' if len(names) > 6 else '')
-
-
-unwrap = extract  # the name by which probing/reading.py imports it

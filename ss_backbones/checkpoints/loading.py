@@ -11,7 +11,6 @@ from torch import nn
 from ..errors import CheckpointError
 from .extraction import extract
 from .files import read_checkpoint
-from .matching import HEAD as HEAD
 from .matching import LoadReport, match
 
 

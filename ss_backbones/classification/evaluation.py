@@ -4,7 +4,8 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from ..checkpoints.files import read_checkpoint
-from ..checkpoints.loading import HEAD, load_weights
+from ..checkpoints.loading import load_weights
+from ..checkpoints.matching import HEAD
 from ..errors import CheckpointError, UsageError
 from .building import build_runner
 from .folders import find_split

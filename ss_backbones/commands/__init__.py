@@ -3,6 +3,7 @@
 A command parses its command line before it imports anything large, so that ``--help`` and a wrong word cost no time.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -47,6 +48,9 @@ def run(name: str, argv: Sequence[str], program: str = '') -> int:
             raise
         sys.stderr.write(f'{program}: {error}. Install it as the documentation says, most simply with: make setup\n')
         return 2
+    except BrokenPipeError:  # who read along, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt as stop:
         sys.stderr.write(f'{program}: stopped. {stop}'.rstrip() + '\n')
         return 130

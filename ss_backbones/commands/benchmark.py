@@ -12,9 +12,9 @@ large matrix product reached beside it; a training step counts as three forward 
 
 import argparse
 import os
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import UsageError
@@ -62,7 +62,7 @@ def main(argv: list[str], program: str) -> int:
     if plan.detector:
         need_mmdet('--detector')
     standard = DETECTOR_SHAPES[plan.mode] if plan.detector else SHAPES[plan.device, plan.mode]
-    shapes = [Shape.parse(text) for text in dict.fromkeys(arguments.shapes or standard)]
+    shapes = list(dict.fromkeys(Shape.parse(text) for text in arguments.shapes or standard))
     models = arguments.models or MODELS[plan.device]
     if arguments.fold:
         models = [form for name in models for form in with_folded(name)]
@@ -72,7 +72,9 @@ def main(argv: list[str], program: str) -> int:
     machine = machine_name(plan.device)
     print(f'{machine}, torch {torch.__version__}, {plan}')
     failed = written = False
-    with _own_compile_cache(plan.compiled):
+    with tempfile.TemporaryDirectory() as folder:
+        if plan.compiled:  # into an empty cache, or the seconds would be those of an earlier call
+            os.environ['TORCHINDUCTOR_CACHE_DIR'] = folder
         for shape in shapes:
             outcome = measure_shape(candidates, shape, plan, arguments.runs)
             print(f'\n{shape}')
@@ -90,6 +92,7 @@ def main(argv: list[str], program: str) -> int:
                 rounds = len(next(iter(results.values())).seconds) if results else 0
                 print(f'  stopped after {rounds} of {arguments.runs} rounds')
                 return 130
+            sys.stdout.flush()  # a shape may take an hour, and a log is read meanwhile
             failed |= bool(outcome.failed)
             if plan.compiled:
                 torch.compiler.reset()  # what was compiled for this shape counts against the limit for the next
@@ -113,26 +116,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument('--detector', action='store_true', help='Mask R-CNN with each candidate as its backbone')
     parser.add_argument('--fold', action='store_true', help='also measure each own model as ss_backbones.fold makes it')
     parser.add_argument('--runs', type=int, default=15, help='timed runs of each candidate; default 15')
-    parser.add_argument('--csv', type=_file, metavar='FILE', help="a new file for a table with the columns of timm's")
+    parser.add_argument('--csv', type=Path, metavar='FILE', help="a new file for a table with the columns of timm's")
     return parser
 
 
 def _defaults(names: Mapping[str, Sequence[str]]) -> str:
     return f'Default: {" ".join(names["cpu"])}; on CUDA {" ".join(names["cuda"])}'
-
-
-def _file(text: str) -> Path:
-    if not text:  # which Path takes for the current folder
-        raise argparse.ArgumentTypeError('the name is empty; give that of a new file, such as benchmark.csv')
-    return Path(text)
-
-
-@contextmanager
-def _own_compile_cache(compiled: bool) -> Iterator[None]:
-    """An empty cache for torch.compile, or its seconds would be those of an earlier call."""
-    if not compiled:
-        yield
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ['TORCHINDUCTOR_CACHE_DIR'] = folder
-        yield

@@ -46,7 +46,7 @@ def main(argv: Sequence[str], program: str) -> None:
     check_new(out)
     register()
     config, where = read_base(record, arguments.base, probe)
-    target, blocks = target_of(config, where, arguments.shape), record.last.blocks
+    target, blocks = target_of(config, where, arguments.shape and tuple(arguments.shape)), record.last.blocks
     evidence = rule.evidence_of(blocks)
     target.check_blocks(blocks)
 
@@ -69,7 +69,7 @@ def main(argv: Sequence[str], program: str) -> None:
         f'{constants}, and c = {found.factor:.6g}. {_ATTENTION}'
     )
     costs = [f'For an image of {target.size[0]} x {target.size[1]} pixels:']
-    plain = target.cost(target.plain)
+    plain = target.plain_cost
     for what, cost in (('plain', plain), ('derived', found.cost), ("the paper's SS", target.cost(target.paper))):
         costs.append(f"  {what:<15} {cost}, {cost.macs / plain.macs:.4f} of the plain network's multiply-adds")
     with new_file(out) as file:

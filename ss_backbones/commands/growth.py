@@ -30,8 +30,8 @@ def main(argv: list[str], program: str) -> int:
         nargs='+',
         default=MODELS,
         metavar='NAME[:uniform]',
-        help="networks of this package, such as b0 or vit-tiny; ':uniform' is the plain twin, the same network with one "
-        f'setting for all blocks. Default: {" ".join(MODELS)}',
+        help="networks of this package, such as b0 or vit-tiny; ':uniform' is the plain twin, one setting for all "
+        f'blocks. Default: {" ".join(MODELS)}',
     )
     parser.add_argument('--sides', nargs='+', type=int, default=SIDES, help=f'default: {" ".join(map(str, SIDES))}')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
@@ -54,10 +54,11 @@ def main(argv: list[str], program: str) -> int:
     import torch
 
     from .. import register
-    from ..benchmark.candidates import find, own_networks, split
+    from ..benchmark.candidates import find, own_networks
     from ..benchmark.growth import curve, exponent, measure, rows, stages
     from ..benchmark.growth_picture import LINES, draw
     from ..benchmark.machine import machine_name
+    from ..benchmark.names import split
     from ..benchmark.plan import Plan
     from ..benchmark.progress import print_table
     from ..benchmark.results import write_csv
@@ -79,21 +80,20 @@ def main(argv: list[str], program: str) -> int:
     cells = defaultdict(dict)
     try:
         failed = measure(candidates, sides, plan, arguments.runs, cells)
-        for line in failed:
-            print(f'  {line}')
+        print(*failed, sep='\n', end='\n' * bool(failed))
         code = int(bool(failed))
     except KeyboardInterrupt:
         code = 130
     names = [name for name in names if stages(cells, name)]
     if names:
         print('\nexponents over the number of pixels')
-        columns = [f'stage {i + 1}' for i in range(max(len(stages(cells, name)) for name in names))]
+        columns = {f'stage {i + 1}': '.2f' for i in range(max(len(stages(cells, name)) for name in names))}
         table = [
             (name, what, *(exponent(curve(cells, name, stage, column)) for stage in stages(cells, name)))
             for name in names
             for what, column in (('time', 'time_ms'), ('memory', 'saved_mib'))
         ]
-        print_table(('model', 'of', *columns), table, ('model', 'of'))
+        print_table({'model': '', 'of': '', **columns}, table)
         if arguments.csv:
             same = {'runs': arguments.runs, 'device': plan.device, 'machine': machine, 'torch': torch.__version__}
             write_csv(arguments.csv, rows(cells, names, same))

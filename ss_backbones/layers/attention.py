@@ -141,7 +141,7 @@ def attend(
     Returns:
         (B, queries, heads * D).
     """
-    q, k, v = qkv.unflatten(-1, (3, num_heads, -1)).permute(2, 0, 3, 1, 4)
+    q, k, v = qkv.unflatten(-1, (3, num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
     out = F.scaled_dot_product_attention(q[:, :, :queries], k, v, attn_mask=mask, dropout_p=dropout)
     return out.transpose(1, 2).flatten(2)
 

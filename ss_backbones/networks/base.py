@@ -200,7 +200,8 @@ class Network(nn.Module):
 
     def init_own(self) -> None:
         """The family's initialisation of its layers, and of parameters that stand in no layer."""
-        self.apply(self.init_layer)
+        if not any(parameter.is_meta for parameter in self.parameters()):  # nothing to write, in seconds of time
+            self.apply(self.init_layer)
 
     def make_mlp(
         self, dim: int, setting: BlockSetting, *, conv: bool = False, relu_before_conv: bool = False

@@ -42,7 +42,7 @@ def fit(evidence: Sequence[Evidence], target: Target, budget: float) -> Fit:
     Raises:
         ProbeError: The narrowest network needs more; the text names the smallest share that can be met.
     """
-    plain, splits_tokens = target.cost(target.plain).macs, target.splits_tokens
+    plain, splits_tokens = target.plain_cost.macs, target.splits_tokens
 
     def attempt(factor: float) -> Fit:
         settings = [setting_of(item, factor, splits_tokens) for item in evidence]

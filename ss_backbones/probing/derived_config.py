@@ -112,7 +112,7 @@ def config_text(config: Config, header: Sequence[str], settings: Sequence[BlockS
 
 
 def _parse_flattened(text: str) -> Config:
-    """What mmengine wrote as a config's text, without running it: it comes with a checkpoint, which may be anybody's."""
+    """The config that mmengine wrote as this text, which is not run: it comes with a checkpoint, maybe a stranger's."""
     values = {}
     for statement in ast.parse(text).body:
         if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):

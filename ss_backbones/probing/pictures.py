@@ -146,7 +146,7 @@ def _statistics_by_depth(blocks: Sequence[BlockStatistics]) -> Figure:
 
 
 def _distance_maps(names: Sequence[str], layers: Mapping[str, Distances]) -> Figure:
-    """One map a layer, with the distances between all pairs of blocks; where there is room written, bold if above chance."""
+    """One map a layer, with the distances between all pairs of blocks; as numbers too where there is room."""
     figure = Figure(figsize=(_WIDTH, 5.6))
     axes = figure.subplots(1, len(layers))
     largest = max(float(found.values.max()) for found in layers.values()) or 1.0

@@ -6,17 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..checkpoints.extraction import extract, some, starts
 from ..checkpoints.files import read_checkpoint
 from ..errors import ProbeError
+from ..layers import DfcMlp
 from .record import Record, Snapshot
 from .statistics import Floats, block_statistics, layer_weights
 
-_CONV = ('mlp.dwconv.weight', 'mlp.dwconv.bias')
-_LAYERS = ('norm2', 'mlp.fc1', 'mlp.dfc.gl1', 'mlp.dfc.gate', 'mlp.dfc.gl2')
-_NEEDED = tuple(f'{layer}.{part}' for layer in _LAYERS for part in ('weight', 'bias'))
 _IN_BLOCK = re.compile(r'^(|.*?\.)((?:stages\.\d+\.)?blocks\.\d+)\.(.+)$')
 _EPOCH_NAME = re.compile(r'epoch_(\d+)\.pth')
 Blocks = Mapping[str, Mapping[str, Tensor]]
@@ -27,15 +25,13 @@ class Checkpoint:
     """What was read of one file.
 
     Args:
-        name: The file's name.
-        epoch: Epochs done, or None where the file does not say.
+        snapshot: The statistics.
         config: The text of the config it was trained with, or None where the file has none.
         kind: Which weights these are, in words: the average, the raw weights, or the only ones.
         blocks: By the block's name, in the order of depth, the tensors by their keys in the block.
     """
 
-    name: str
-    epoch: int | None
+    snapshot: Snapshot
     config: str | None
     kind: str
     blocks: Blocks
@@ -77,8 +73,7 @@ def read_series(source: str, earlier: Sequence[str]) -> Series:
         if not found:
             first = shapes
         _check_same(shapes, file, first, files[0])
-        blocks = tuple(block_statistics(name, block) for name, block in checkpoint.blocks.items())
-        found.append((Snapshot(checkpoint.name, checkpoint.epoch, blocks), checkpoint.kind))
+        found.append((checkpoint.snapshot, checkpoint.kind))
     last = found[-1][0]
     if all(shot.epoch is not None for shot, _ in found):
         found.sort(key=lambda item: item[0].epoch)
@@ -89,7 +84,7 @@ def read_series(source: str, earlier: Sequence[str]) -> Series:
         )
     shots, kinds = zip(*found, strict=True)
     weights = {name: layer_weights(block) for name, block in checkpoint.blocks.items()}
-    has_conv = any(_CONV[0] in block for block in checkpoint.blocks.values())
+    has_conv = any(map(_has_conv, checkpoint.blocks.values()))
     return Series(Record(checkpoint.config, shots), kinds, weights, has_conv)
 
 
@@ -101,7 +96,7 @@ def read(source: str) -> Checkpoint:
 
     Raises:
         CheckpointError: The file cannot be read; see :func:`~ss_backbones.checkpoints.files.read_checkpoint`.
-        ProbeError: It has no DFC, an incomplete one, or weights that are not finite.
+        ProbeError: It has no DFC, an incomplete one, or weights that are not finite or as good as infinite.
     """
     content = read_checkpoint(source)
     found = extract(content, source, average=True)
@@ -115,7 +110,8 @@ def read(source: str) -> Checkpoint:
     if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
         named = _EPOCH_NAME.fullmatch(Path(source).name)
         epoch = int(named[1]) if named else None
-    return Checkpoint(Path(source).name, epoch, config if isinstance(config, str) else None, found.kind, blocks)
+    snapshot = Snapshot(Path(source).name, epoch, tuple(block_statistics(*item) for item in blocks.items()))
+    return Checkpoint(snapshot, config if isinstance(config, str) else None, found.kind, blocks)
 
 
 def _files(source: str, earlier: Sequence[str]) -> list[str]:
@@ -158,11 +154,8 @@ def _blocks(tensors: Mapping[str, Tensor], source: str) -> Blocks:
             f'{source} has DFC in {len(with_dfc)} networks, and one is probed at a time; its keys start with '
             f"{starts(tensors)}. Expected are keys such as 'backbone.blocks.0.mlp.dfc.gl1.weight' with one prefix."
         )
-    (blocks,) = with_dfc
-    missing = []
-    for name, block in blocks.items():
-        needed = (*_NEEDED, *_CONV) if any(key in block for key in _CONV) else _NEEDED
-        missing += [f'{name}.{key}' for key in needed if key not in block]
+    blocks = {name: (block, _shapes(2, 4, _has_conv(block))) for name, block in with_dfc[0].items()}
+    missing = [f'{name}.{key}' for name, (block, keys) in blocks.items() for key in keys if key not in block]
     missing += _gaps(blocks)
     if missing:
         raise ProbeError(
@@ -170,7 +163,18 @@ def _blocks(tensors: Mapping[str, Tensor], source: str) -> Blocks:
             'Give the checkpoint as it was saved in training, not a folded or an edited one.'
         )
     names = sorted(blocks, key=lambda name: [int(number) for number in re.findall(r'\d+', name)])
-    return {name: {key: blocks[name][key] for key in (*_NEEDED, *_CONV) if key in blocks[name]} for name in names}
+    return {name: {key: blocks[name][0][key] for key in blocks[name][1]} for name in names}
+
+
+def _has_conv(block: Mapping[str, Tensor]) -> bool:
+    return any(key.startswith('mlp.dwconv.') for key in block)
+
+
+def _shapes(dim: int, hidden: int, has_conv: bool) -> dict[str, tuple[int, ...]]:
+    """What the probe reads of a block, by key; raises ValueError where DFC cannot have such widths."""
+    with torch.device('meta'):
+        block = nn.ModuleDict({'norm2': nn.LayerNorm(dim), 'mlp': DfcMlp(dim, hidden, conv=has_conv)})
+    return {key: tuple(tensor.shape) for key, tensor in block.state_dict().items()}
 
 
 def _gaps(names: Mapping[str, object]) -> list[str]:
@@ -190,30 +194,18 @@ def _check_block(block: Mapping[str, Tensor], where: str) -> None:
                 f'{where}: {key} is {tensor.dtype} ({tensor.layout}) on the device {tensor.device}; expected are plain '
                 'floating-point weights. Give the checkpoint as it was saved in training, not a converted one.'
             )
-    fc1, gl1 = (tuple(block[key].shape) for key in ('mlp.fc1.weight', 'mlp.dfc.gl1.weight'))
-    if len(fc1) != 2 or fc1[1] < 2 or fc1[0] % fc1[1] or len(gl1) != 2 or gl1[0] * gl1[1] != fc1[0]:
+    fc1 = tuple(block['mlp.fc1.weight'].shape)
+    try:
+        hidden, dim = fc1
+        expected = _shapes(dim, hidden, _has_conv(block))
+    except ValueError as error:
         raise ProbeError(
-            f'{where}: mlp.fc1.weight is {fc1} and mlp.dfc.gl1.weight {gl1}; expected are (H, C), with H a multiple '
-            'of C, and (groups, H / groups).'
-        )
-    (hidden, dim), groups = fc1, gl1[0]
-    expected = {
-        'norm2.weight': (dim,),
-        'norm2.bias': (dim,),
-        'mlp.fc1.bias': (hidden,),
-        'mlp.dfc.gl1.bias': (groups,),
-        'mlp.dfc.gate.weight': (hidden, groups),
-        'mlp.dfc.gate.bias': (hidden,),
-        'mlp.dfc.gl2.weight': (dim, hidden // dim),
-        'mlp.dfc.gl2.bias': (dim,),
-        'mlp.dwconv.weight': (hidden, 1, 3, 3),
-        'mlp.dwconv.bias': (hidden,),
-    }
+            f'{where}: mlp.fc1.weight is {fc1}; expected is (H, C), with an even C and H a multiple of it.'
+        ) from error
     for key, shape in expected.items():
-        if key in block and tuple(block[key].shape) != shape:
+        if tuple(block[key].shape) != shape:
             raise ProbeError(
-                f'{where}: {key} is {tuple(block[key].shape)} and must be {shape}, as mlp.fc1.weight is {fc1} and '
-                f'mlp.dfc.gl1.weight {gl1}.'
+                f'{where}: {key} is {tuple(block[key].shape)} and must be {shape}, as mlp.fc1.weight is {fc1}.'
             )
 
 

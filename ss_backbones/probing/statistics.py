@@ -32,8 +32,9 @@ def block_statistics(name: str, block: Mapping[str, Tensor]) -> BlockStatistics:
         ProbeError: The weights are so large that the gates overflow.
     """
     gl1, gl2 = layer_weights(block)
-    mean, std = gate_moments(block)
-    size = np.hypot(std, mean)
+    with np.errstate(over='ignore', invalid='ignore'):  # the check below says it in words
+        mean, std = gate_moments(block)
+        size = np.hypot(std, mean)
     if not np.isfinite(size).all():
         raise ProbeError(f'{name}: its weights are so large that its gates overflow. Did the training diverge?')
     varying = np.divide(std, size, out=np.zeros_like(size), where=size > 0) ** 2

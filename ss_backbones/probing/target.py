@@ -1,7 +1,7 @@
 """The SS network that a probed network's config becomes, without its weights."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -11,9 +11,8 @@ from torch import nn
 from ..complexity import Complexity, complexity
 from ..errors import ProbeError
 from ..layers import Block
-from ..networks import PRESETS
+from ..networks import PRESETS, network_in
 from ..networks.arguments import Settings
-from ..networks.base import network_in
 from ..openmmlab.backbone_building import build_backbone, own_class
 from ..settings import BlockSetting
 from .record import BlockStatistics
@@ -71,6 +70,11 @@ class Target:
         """What one of its networks costs for an image of :attr:`size`."""
         return complexity(network, (1, network.in_channels, *self.size))
 
+    @cached_property
+    def plain_cost(self) -> Complexity:
+        """What the network that has ``settings='uniform'`` costs."""
+        return self.cost(self.plain)
+
     def cost_of(self, settings: Sequence[BlockSetting]) -> Complexity:
         """What the network costs with these settings for the blocks that are built.
 
@@ -126,8 +130,8 @@ def target_of(config: Config, where: str, shape: tuple[int, int] | None = None) 
         kept['type'] = f'ss_backbones.{cls.__name__}'
     else:
         raise ProbeError(
-            f"The backbone of {where} is {kept.get('type')}; settings can be derived for this package's backbones, such "
-            'as SSViT.'
+            f'The backbone of {where} is {kept.get("type")}; settings can be derived for backbones of this package, '
+            'such as SSViT.'
         )
     return Target(kept, shape)
 
@@ -137,5 +141,10 @@ def _specific_name(name: object, where: str) -> str:
     preset = PRESETS.get(name) if isinstance(name, str) else None
     if preset is None:
         raise ProbeError(f'The classifier of {where} is {name!r}, no model of this package that takes settings.')
-    twin = replace(preset, name='', settings='specific', mlp='standard')
-    return next((other.name for other in PRESETS.values() if replace(other, name='') == twin), preset.name)
+    wanted = (preset.network, preset.arch, preset.img_size, 'specific', 'standard')
+    for other in PRESETS.values():
+        if (other.network, other.arch, other.img_size, other.settings, other.mlp) == wanted:
+            return other.name
+    raise ProbeError(
+        f"No model of this package is {name} with the paper's settings. Give a config of one: --base CONFIG."
+    )

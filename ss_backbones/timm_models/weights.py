@@ -82,6 +82,10 @@ def checkpoint_filter_fn(weights: Mapping[str, object], model: nn.Module) -> dic
 class Features(FeatureGetterNet):
     """timm's wrapper for ``features_only=True``; it takes the weights of whole networks."""
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute the blocks in the backward pass, or keep what they made."""
+        self.model.set_grad_checkpointing(enable)
+
     def load_state_dict(
         self, state_dict: Mapping[str, object], strict: bool = True, assign: bool = False
     ) -> _IncompatibleKeys:

@@ -19,9 +19,10 @@ from mmseg.models.backbones import VisionTransformer
 from other_layouts import to_pvt
 from safetensors.torch import load_file, save_file
 from table import PVT_V2, VIT
+from tool_call import call_command
 from torch import Tensor, nn
 
-from ss_backbones import CheckpointError, SSPVTv2, SSViT, commands, load_weights
+from ss_backbones import CheckpointError, SSPVTv2, SSViT, load_weights
 from ss_backbones.checkpoints.conversion import convert
 from ss_backbones.checkpoints.identification import identify
 from ss_backbones.errors import OutputError
@@ -370,13 +371,7 @@ def test_what_has_no_name_here_is_kept_and_listed(tmp_path: Path) -> None:
 
 @pytest.fixture
 def tool(capsys: pytest.CaptureFixture[str]) -> Tool:
-    def run(*arguments: object) -> tuple[int, str]:
-        """The exit code, and everything that was said."""
-        code = commands.run('convert', list(map(str, arguments)))
-        said = capsys.readouterr()
-        return code, said.out + said.err
-
-    return run
+    return lambda *arguments: call_command('convert', arguments, capsys)
 
 
 def test_the_tool(tool: Tool, tmp_path: Path) -> None:

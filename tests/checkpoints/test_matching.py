@@ -38,16 +38,29 @@ def assert_untouched(tensors: Mapping[str, Tensor], before: Mapping[str, tuple[i
         assert tensors[key].data_ptr() == place and torch.equal(tensors[key], value), key
 
 
+def _in_a_detector(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f'module.backbone.{key}': value for key, value in weights.items()} | {'neck.weight': torch.ones(2)}
+
+
 @pytest.mark.parametrize(
-    ('source', 'target', 'adapted'),
+    ('make', 'target', 'adapted'),
     [
-        (lambda: to_pvt(SSPVTv2('b0').state_dict()), lambda: SSPVTv2('b0', in_channels=4), 1),
-        (lambda: SSViT(SMALL).state_dict(), lambda: SSViT(SMALL, img_size=96, class_token=False), 2),
+        (
+            lambda: _in_a_detector(to_pvt(SSPVTv2('b0').state_dict())),
+            lambda: SSPVTv2('b0', in_channels=4),
+            1,
+        ),
+        (
+            lambda: _in_a_detector(SSViT(SMALL).state_dict()),
+            lambda: SSViT(SMALL, img_size=96, class_token=False),
+            2,
+        ),
+        (lambda: SSViT(SMALL).state_dict(), lambda: SSViT(SMALL, img_size=96), 1),
     ],
-    ids=['pvt', 'vit'],
+    ids=['foreign keys', 'another size', 'own keys'],
 )
-def test_a_match_changes_neither_weights_nor_network(source: Callable, target: Callable, adapted: int) -> None:
-    weights = {f'module.backbone.{key}': value for key, value in source().items()} | {'neck.weight': torch.ones(2)}
+def test_a_match_changes_neither_weights_nor_network(make: Callable, target: Callable, adapted: int) -> None:
+    weights = make()
     module = target()
     before = as_it_was(weights), as_it_was(module.state_dict())
     found = match(weights, module, source='x')

@@ -236,13 +236,6 @@ def test_the_check() -> None:
         greatest_difference(times(1), nn.Identity(), [(99999, 3, 99999, 4096)])
 
 
-def test_memory_alone_is_retold() -> None:
-    from ss_backbones.deploy.onnx.sizes import memory_for
-
-    with pytest.raises(RuntimeError, match='mat1 and mat2'), memory_for((1, 3, 4, 4)):
-        torch.ones(2, 3) @ torch.ones(2, 3)
-
-
 def test_a_file_that_fails_the_check_is_not_written(
     run: Run, small: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -319,10 +319,15 @@ def _text(value: float | str) -> str:
     return value if isinstance(value, str) else f'{value:.4g}'
 
 
+# keys that are no names, nested tuples and lists, signs
+OPTIMISER = dict(paramwise_cfg=dict(custom_keys={'.norm': dict(decay_mult=0.0)}), betas=(0.9, [-1, None, {3: True}]))
+
+
 def _small(mlp: str = 'dfc', kind: str = 'SSViT', **more: object) -> str:
     """A flattened config of a segmenter."""
     backbone = dict(VIT.backbone, type=kind, mlp=mlp, settings='uniform', **more)
-    return Config(dict(default_scope='mmseg', model=dict(type='EncoderDecoder', backbone=backbone))).pretty_text
+    model = dict(type='EncoderDecoder', backbone=backbone)
+    return Config(dict(default_scope='mmseg', model=model, optim_wrapper=OPTIMISER)).pretty_text
 
 
 def test_a_segmenters_backbone(tmp_path: Path, derive: Run) -> None:
@@ -333,8 +338,11 @@ def test_a_segmenters_backbone(tmp_path: Path, derive: Run) -> None:
         probe = _write(tmp_path / name, _named(_random_blocks([(32, 128)] * 4, 4)), text)
         code, said = derive(probe, '--budget', '0.8')
         assert code == 0 and 'model.backbone.init_cfg (dfc.pth) is left out' in said
-        backbone = dict(Config.fromfile(tmp_path / name / 'derived.py').model.backbone)
+        config = Config.fromfile(tmp_path / name / 'derived.py')
+        assert config.optim_wrapper == OPTIMISER
+        backbone = dict(config.model.backbone)
         assert backbone.pop('type') == f'{scope}SSViT' and backbone['drop_path_rate'] == 0.2
+        assert 'init_cfg' not in backbone
         network = SSViT(**backbone)
         cost = VIT.cost_of(network.settings)
         assert f'  derived         {cost}' in said
@@ -437,7 +445,7 @@ _FITTING = [_block(width=(32, 128))] * 4
         (_FITTING, 'import os', 'line 1 is no "name = value"'),
         (_FITTING, 'model = (', 'SyntaxError'),
         (_FITTING, 'a = 1', 'has no model.backbone'),
-        (_FITTING, "model = dict(backbone=dict(type='ResNet'))", 'is ResNet; settings can be derived for SSViT and'),
+        (_FITTING, "model = dict(backbone=dict(type='ResNet'))", 'is ResNet; settings can be derived for'),
         (_FITTING, "model = dict(backbone=dict(name='resnet18'))", "'resnet18', no model of this package"),
         (_FITTING, "model = dict(backbone=dict(type='SSViT', arch='huge'))", "cannot be built: arch='huge'"),
         (_FITTING, "model = dict(backbone=dict(name='ss_vit_tiny_patch16_224', dept=3))", 'cannot be built: '),

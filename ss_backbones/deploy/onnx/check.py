@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ...errors import ExportError
-from .sizes import as_text, memory_for
+from .sizes import as_text, check_memory
 
 TOLERANCE = 1e-4
 _ERRORS_ONLY = 4  # of onnxruntime's levels of logging, fatal ones: the others are raised and said here
@@ -35,7 +35,8 @@ def greatest_difference(content: bytes, model: nn.Module, shapes: Sequence[Seque
     name = session.get_inputs()[0].name
     for shape in shapes:
         size = as_text(shape)
-        with torch.inference_mode(), memory_for(shape):
+        check_memory(shape)
+        with torch.inference_mode():
             images = torch.randn(*shape, generator=generator)
             expected = model(images)
         expected = [expected] if isinstance(expected, torch.Tensor) else list(expected)

@@ -13,7 +13,7 @@ from torch.onnx import OnnxExporterError
 
 from ...errors import ExportError
 from .dynamic_sizes import check_dynamic
-from .sizes import memory_for
+from .sizes import check_memory
 from .translations import TRANSLATIONS
 
 INPUT = 'image'
@@ -55,8 +55,8 @@ def to_onnx(model: nn.Module, shape: Sequence[int], names: Sequence[str], *, dyn
     if size > _LARGEST:
         raise ExportError(f'The weights take {size / 2**30:.1f} GiB, and one ONNX file holds less than 2.')
     batch, *rest = shape
-    with memory_for(shape):
-        example = torch.zeros(max(batch, 2) if dynamic else batch, *rest)  # a batch of 1 may be taken for all batches
+    check_memory(shape)
+    example = torch.zeros(max(batch, 2) if dynamic else batch, *rest)  # a batch of 1 may be taken for all batches
     try:
         with torch.no_grad(), _quiet():
             program = torch.onnx.export(

@@ -1,8 +1,8 @@
-"""Sizes of images in words, and what happens where they are too large."""
+"""Sizes of images in words, and those that no memory holds."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Sequence
 
 from ...errors import ExportError
 
@@ -12,19 +12,15 @@ def as_text(shape: Sequence[int]) -> str:
     return 'x'.join(map(str, shape))
 
 
-@contextmanager
-def memory_for(shape: Sequence[int]) -> Iterator[None]:
-    """Say in words that there is too little memory to make or to use float32 images of this shape (B, C, H, W).
+def check_memory(shape: Sequence[int]) -> None:
+    """Whether float32 images of this shape (B, C, H, W) go into this machine's memory.
 
     Raises:
-        ExportError: There is.
+        ExportError: They do not.
     """
-    try:
-        yield
-    except (MemoryError, RuntimeError, TypeError) as error:  # a size beyond 64 bits is a RuntimeError or a TypeError
-        if not isinstance(error, MemoryError) and not any(word in str(error) for word in ('alloc', 'verflow')):
-            raise
+    needed = 4 * math.prod(shape)
+    if needed > os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'):
         raise ExportError(
-            f'The memory is too small for images of {as_text(shape)}, which take {math.prod(shape) * 4 / 2**30:,.1f} '
-            'GiB before the network has made anything of them. Give a smaller --shape BxHxW.'
-        ) from error
+            f'The memory is too small for images of {as_text(shape)}, which take {needed / 2**30:,.1f} GiB before the '
+            'network has made anything of them. Give a smaller --shape BxHxW.'
+        )

@@ -1,17 +1,39 @@
-"""What the MLPs do to save memory: slabs on a CPU, and an activation computed again. Neither may change a number."""
+"""The MLP against the paper's, and what it does to save memory: row chunks on a CPU, and an activation computed again.
+
+Neither may change a number.
+"""
 
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
-from test_parity import SETTINGS, plain_mlp
+from plain_layers import MLPS, SETTINGS, assert_same_gradients, make_mlp, mlp_plainly
 from torch import nn
 from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ss_backbones import BlockSetting
-from ss_backbones.layers import ConvMlp, Mlp, slabs
+from ss_backbones.layers import Mlp, chunking
+
+
+@pytest.mark.parametrize('drop', [0.0, 0.3])
+@pytest.mark.parametrize('kind', MLPS)
+@pytest.mark.parametrize('setting', SETTINGS, ids=repr)
+def test_it_is_the_plain_one_in_training(setting: BlockSetting, kind: str, drop: float) -> None:
+    mlp = make_mlp(setting, kind, drop).double().train()
+    x = torch.randn(2, 5, 7, 16, dtype=torch.float64, requires_grad=True)
+    torch.manual_seed(1)
+    ours = mlp(x)
+    torch.manual_seed(1)
+    plain = mlp_plainly(mlp, x, setting, drop)
+    # The same gradients too: the ramp in the bias must reach the weights that it went through.
+    assert_same_gradients(ours, plain, [x, *mlp.parameters()], 1e-11)
+
+
+def test_a_bypass_that_leaves_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match='makes 8 hidden channels out of 16, of which 8 bypass the second linear'):
+        Mlp(16, 8, bypass=8)
 
 
 class _Calls(TorchDispatchMode):
@@ -26,32 +48,32 @@ class _Calls(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _image_bytes(mlp: ConvMlp, height: int, width: int) -> int:
+def _image_bytes(mlp: Mlp, height: int, width: int) -> int:
     return height * width * mlp.fc1.out_features * 8
 
 
 @pytest.mark.parametrize(
     ('images', 'convolutions'), [(0.0, 3 * 3), (0.5, 3 * 2), (1.0, 3), (2.0, 2), (3.0, 1)], ids=str
 )
-@pytest.mark.parametrize('relu_before_conv', [False, True])
+@pytest.mark.parametrize('kind', ['conv', 'conv with relu'])
 @pytest.mark.parametrize('setting', SETTINGS, ids=repr)
-def test_slabs_give_the_plain_mlp(
-    setting: BlockSetting, relu_before_conv: bool, images: float, convolutions: int, monkeypatch: pytest.MonkeyPatch
+def test_row_chunks_give_the_mlp_plainly(
+    setting: BlockSetting, kind: str, images: float, convolutions: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mlp = ConvMlp(16, setting, relu_before_conv=relu_before_conv).double().eval()
+    mlp = make_mlp(setting, kind).double().eval()
     x = torch.randn(3, 22, 5, 16, dtype=torch.float64)
-    monkeypatch.setattr(slabs, 'SLAB_BYTES', int(images * _image_bytes(mlp, 22, 5)))
+    monkeypatch.setattr(chunking, 'CHUNK_BYTES', int(images * _image_bytes(mlp, 22, 5)))
     with torch.no_grad(), _Calls() as calls:
         ours = mlp(x)
     assert calls.of['convolution'] == convolutions
     assert ours.is_contiguous()
     with torch.no_grad():
-        torch.testing.assert_close(ours, plain_mlp(mlp, x, setting), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(ours, mlp_plainly(mlp, x, setting), rtol=1e-12, atol=1e-12)
 
 
 def test_a_compiler_gets_the_whole_map(monkeypatch: pytest.MonkeyPatch) -> None:
-    mlp = ConvMlp(8, BlockSetting()).eval()
-    monkeypatch.setattr(slabs, 'SLAB_BYTES', 0)
+    mlp = make_mlp(BlockSetting(), 'conv', dim=8).eval()
+    monkeypatch.setattr(chunking, 'CHUNK_BYTES', 0)
     x = torch.randn(1, 32, 4, 8)
     with torch.no_grad():
         graph = torch.export.export(mlp, (x,)).graph
@@ -60,10 +82,10 @@ def test_a_compiler_gets_the_whole_map(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum('_convolution' in node.kind() for node in traced.nodes()) == 1
 
 
-@pytest.mark.parametrize('kind', [Mlp, ConvMlp])
+@pytest.mark.parametrize('kind', ['mlp', 'conv'])
 @pytest.mark.parametrize('setting', SETTINGS, ids=repr)
-def test_training_keeps_no_activated_features(setting: BlockSetting, kind: type[Mlp]) -> None:
-    mlp = kind(16, setting).train()
+def test_training_keeps_no_activated_features(setting: BlockSetting, kind: str) -> None:
+    mlp = make_mlp(setting, kind).train()
     x = torch.randn(2, 6, 7, 16, requires_grad=True)
     kept: dict[int, int] = {}
 
@@ -80,21 +102,21 @@ def test_training_keeps_no_activated_features(setting: BlockSetting, kind: type[
         out.sum().backward()
     hidden = x[..., 0].numel() * mlp.fc1.out_features * 4
     # x for fc1; then what the convolution gets, if there is one, and what GELU gets or ReLU returns
-    assert sum(kept.values()) == x.numel() * 4 + hidden * (2 if kind is ConvMlp else 1)
+    assert sum(kept.values()) == x.numel() * 4 + hidden * (2 if kind == 'conv' else 1)
     assert calls.of['gelu'] == (2 if isinstance(mlp.act, nn.GELU) else 0)
     assert calls.of['addmm'] == 2  # neither linear is computed again
-    assert calls.of['convolution'] == (kind is ConvMlp)
+    assert calls.of['convolution'] == (kind == 'conv')
 
 
-@pytest.mark.parametrize('kind', [Mlp, ConvMlp])
+@pytest.mark.parametrize('kind', ['mlp', 'conv'])
 @pytest.mark.parametrize('setting', SETTINGS, ids=repr)
-def test_gradients_are_of_the_weights_that_were_used(setting: BlockSetting, kind: type[Mlp]) -> None:
+def test_gradients_are_of_the_weights_that_were_used(setting: BlockSetting, kind: str) -> None:
     torch.manual_seed(0)
-    mlp, other = kind(16, setting).double().train(), kind(16, setting).double().train()
+    mlp, other = (make_mlp(setting, kind).double().train() for _ in range(2))
     x = torch.randn(2, 6, 7, 16, dtype=torch.float64)
     parameters = dict(mlp.named_parameters())
     probe = torch.randn_like(x)
-    (plain_mlp(mlp, x, setting) * probe).sum().backward()
+    (mlp_plainly(mlp, x, setting) * probe).sum().backward()
     expected = [parameter.grad for parameter in parameters.values()]
 
     through_other = (functional_call(other, parameters, (x,)) * probe).sum()  # other's own weights are back by now
@@ -107,7 +129,7 @@ def test_gradients_are_of_the_weights_that_were_used(setting: BlockSetting, kind
     by_func = torch.func.grad(loss)(detached, x, probe)
     torch.testing.assert_close(list(by_call), expected, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(list(by_func.values()), expected, rtol=1e-10, atol=1e-10)
-    if kind is Mlp:  # convolutions of several weights at once are another matter
+    if kind == 'mlp':  # convolutions of several weights at once are another matter
         per_image = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(detached, x[:, None], probe[:, None])
         torch.testing.assert_close([grad.sum(0) for grad in per_image.values()], expected, rtol=1e-10, atol=1e-10)
 
@@ -115,11 +137,11 @@ def test_gradients_are_of_the_weights_that_were_used(setting: BlockSetting, kind
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
 def test_autocast_in_training(dtype: torch.dtype) -> None:
     setting = BlockSetting(pos_scale=1.0, mlp_split=0.5)
-    mlp = ConvMlp(16, setting).train()
+    mlp = make_mlp(setting, 'conv').train()
     x = torch.randn(2, 6, 7, 16, requires_grad=True)
     inputs = [x, *mlp.parameters()]
     with torch.autocast('cpu', dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-        ours, plain = mlp(x), plain_mlp(mlp, x, setting)
+        ours, plain = mlp(x), mlp_plainly(mlp, x, setting)
     assert ours.dtype == plain.dtype
     tolerance = dict(rtol=2e-2, atol=4e-2) if dtype == torch.bfloat16 else dict(rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(ours, plain, **tolerance)
@@ -133,7 +155,7 @@ def test_autocast_in_training(dtype: torch.dtype) -> None:
 
 
 def test_second_derivatives() -> None:
-    mlp = Mlp(4, BlockSetting(pos_scale=1.0, mlp_split=0.5)).double().train()
+    mlp = make_mlp(BlockSetting(pos_scale=1.0, mlp_split=0.5), dim=4).double().train()
     x = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(mlp, (x,))
     assert torch.autograd.gradgradcheck(mlp, (x,))
@@ -142,8 +164,8 @@ def test_second_derivatives() -> None:
 @pytest.mark.parametrize('setting', [BlockSetting(), BlockSetting(act='ReLU')], ids=repr)
 @pytest.mark.parametrize('training', [False, True])
 def test_hooks_see_the_whole_map_once(setting: BlockSetting, training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slabs, 'SLAB_BYTES', 0)
-    mlp = ConvMlp(8, setting).train(training)
+    monkeypatch.setattr(chunking, 'CHUNK_BYTES', 0)
+    mlp = make_mlp(setting, 'conv', dim=8).train(training)
     seen: list[tuple[str, tuple[int, ...]]] = []
     for name in ('fc1', 'dwconv', 'act'):
         layer = getattr(mlp, name)
@@ -159,8 +181,8 @@ def test_hooks_see_the_whole_map_once(setting: BlockSetting, training: bool, mon
 
 
 def test_dropout_draws_the_same_with_and_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slabs, 'SLAB_BYTES', 0)
-    mlp = ConvMlp(8, BlockSetting(), 0.5).train()
+    monkeypatch.setattr(chunking, 'CHUNK_BYTES', 0)
+    mlp = make_mlp(BlockSetting(), 'conv', 0.5, dim=8).train()
     x = torch.randn(1, 32, 4, 8)
     torch.manual_seed(0)
     with_gradients = mlp(x)
@@ -171,7 +193,7 @@ def test_dropout_draws_the_same_with_and_without_gradients(monkeypatch: pytest.M
 
 @pytest.mark.parametrize('training', [False, True])
 def test_a_trace_with_gradients_is_saved_and_computes_the_same(training: bool, tmp_path: Path) -> None:
-    mlp = ConvMlp(8, BlockSetting()).train(training)
+    mlp = make_mlp(BlockSetting(), 'conv', dim=8).train(training)
     x = torch.randn(1, 6, 4, 8)
     torch.jit.trace(mlp, (x,)).save(str(tmp_path / 'mlp.pt'))
     torch.testing.assert_close(torch.jit.load(str(tmp_path / 'mlp.pt'))(x), mlp(x))

@@ -1,0 +1,90 @@
+"""The example of docs/adding-a-network.md, from outside the package, through everything that networks go through."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('mmdet')
+
+ROOT = Path(__file__).resolve().parents[2]
+_DRIVER = """
+import json, sys
+import timm, torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from mmdet.testing import demo_mm_inputs
+import convformer
+from ss_backbones import commands, fold, load_weights
+from ss_backbones.checkpoints.identification import identify
+from ss_backbones.complexity import complexity
+
+found, x = {}, torch.randn(2, 3, 33, 40)
+backbone = convformer.SSConvFormer('nano', drop_path_rate=0.0).eval()
+found['shapes'] = [list(m.shape) for m in backbone(x)]
+found['told'] = [backbone.channels, backbone.strides]
+classifier = timm.create_model('ss_convformer_nano', num_classes=10).eval()
+report = load_weights(backbone, classifier.state_dict())
+found['missing'] = list(report.missing)
+features = timm.create_model('ss_convformer_nano', features_only=True).eval()
+features.load_state_dict(classifier.state_dict())
+found['same'] = all(torch.equal(a, b) for a, b in zip(backbone(x), features(x)))
+found['folded'] = max((a - b).abs().max().item() for a, b in zip(backbone(x), fold(backbone)(x)))
+found['identified'] = str(identify(classifier.state_dict(), 'it'))
+plain = complexity(timm.create_model('ss_convformer_nano', settings='uniform'))
+found['cheaper'] = complexity(timm.create_model('ss_convformer_nano')).macs < plain.macs
+torch.save(classifier.state_dict(), 'classifier.pth')
+
+config = Config.fromfile('detector.py')
+init_default_scope('mmdet')
+detector = MODELS.build(config.model)
+detector.init_weights()  # reads classifier.pth
+found['loaded'] = torch.equal(detector.backbone.patch_embed.proj.weight, classifier.patch_embed.proj.weight)
+data = detector.data_preprocessor(demo_mm_inputs(1, (3, 64, 64), num_classes=80, with_mask=True), True)
+loss, _ = detector.train().parse_losses(detector(**data, mode='loss'))
+loss.backward()
+found['without gradient'] = [
+    name for name, p in detector.backbone.named_parameters() if p.requires_grad and p.grad is None
+]
+found['codes'] = [
+    commands.run('export', ['detector.py', 'maps.onnx', '--checkpoint', 'classifier.pth', '--shape', '1x64x64']),
+    commands.run('benchmark', ['--models', 'convformer-nano', 'convformer-nano:uniform', '--against', '--shapes',
+                               '1x32x32', '--runs', '1']),
+]
+json.dump(found, open('found.json', 'w'))
+"""
+
+
+def test_a_network_from_outside(tmp_path: Path) -> None:
+    page = (ROOT / 'docs/adding-a-network.md').read_text()
+    example = re.search(r'^```python\n(.*?)^```', page, re.DOTALL | re.MULTILINE)[1]
+    assert len(example.splitlines()) < 120
+    (tmp_path / 'convformer.py').write_text(example)
+    (tmp_path / 'driver.py').write_text(_DRIVER)
+    (tmp_path / 'detector.py').write_text(
+        f"""
+_base_ = '{ROOT}/configs/mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py'
+custom_imports = dict(imports=['convformer'])
+model = dict(
+    backbone=dict(
+        _delete_=True, type='SSConvFormer', arch='nano',
+        init_cfg=dict(type='Pretrained', checkpoint='classifier.pth')),
+    neck=dict(in_channels=[16, 32, 64, 96]))
+"""
+    )
+    environment = os.environ | {'PYTHONPATH': f'{ROOT}{os.pathsep}{tmp_path}', 'OMP_NUM_THREADS': '1'}
+    run = [sys.executable, 'driver.py']
+    done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((tmp_path / 'found.json').read_text())
+    assert found['shapes'] == [[2, 16, 9, 10], [2, 32, 5, 5], [2, 64, 3, 3], [2, 96, 2, 2]]
+    assert found['told'] == [[16, 32, 64, 96], [4, 8, 16, 32]]
+    assert found['missing'] == [] and found['same'] and found['loaded'] and found['cheaper']
+    assert 0 < found['folded'] < 1e-5
+    assert found['identified'] == "ss_convformer_nano (settings='specific', 10 classes)"
+    assert found['without gradient'] == [] and found['codes'] == [0, 0]
+    assert (tmp_path / 'maps.onnx').exists() and 'convformer-nano:uniform' in done.stdout

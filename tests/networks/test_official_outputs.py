@@ -1,0 +1,41 @@
+"""The outputs of the official models, and what every number of a setting does."""
+
+import numpy as np
+import pytest
+import reference
+import timm
+import torch
+from reference import needs_reference
+
+import ss_backbones
+from ss_backbones import BlockSetting
+from ss_backbones.networks import PVTv2
+
+
+@needs_reference
+@pytest.mark.parametrize('name', ['ss_pvt_v2_b0', 'ss_vit_tiny_patch16_224'])
+def test_the_official_outputs(name: str) -> None:
+    model = timm.create_model(name).double().eval()
+    shapes = {key: list(value.shape) for key, value in model.state_dict().items()}
+    assert shapes == reference.keys_and_shapes(name)
+    assert ss_backbones.load_weights(model, reference.weights(name, model)).share == 1
+    maps = ss_backbones.SSPVTv2('b0').double().eval()
+    if 'pvt' in name:
+        ss_backbones.load_weights(maps, model.state_dict())
+    with torch.no_grad():
+        for image, logits, features in reference.cases(name):
+            np.testing.assert_allclose(model(image).numpy(), logits, rtol=1e-9, atol=1e-11)
+            ours = maps(image) if 'pvt' in name else model.forward_tokens(image, after=(0, 1, 6, 11))[1]
+            for feature, expected in zip(ours, features, strict=True):
+                reference.check(feature, *expected)
+
+
+def test_every_setting_changes_the_network() -> None:
+    # A number that is read and then ignored would pass every test of shapes.
+    x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    base = PVTv2('b0', 'uniform').double().eval()
+    for change in (dict(act='ReLU'), dict(pos_scale=1.0), dict(attn_split=0.5)):
+        settings = [BlockSetting(**{'mlp_ratio': r, **change}) for r in (8, 8, 8, 8, 4, 4, 4, 4)]
+        other = PVTv2('b0', settings).double().eval()
+        other.load_state_dict(base.state_dict(), strict=False)
+        assert (base(x)[-1] - other(x)[-1]).abs().max() > 1e-4, change
