@@ -30,17 +30,6 @@ def run_tool(name: str, *arguments: object) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def call_tool(
-    main: Callable[[], int | None],
-    argv: Sequence[object],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> tuple[int, str]:
-    """The exit code, and everything that was said; the tool's name comes first in ``argv``."""
-    monkeypatch.setattr(sys, 'argv', list(map(str, argv)))
-    return outcome(main, capsys)
-
-
 def outcome(main: Callable[[], int | None], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """The exit code of a tool's main, and everything that was said."""
     try:
