@@ -188,10 +188,8 @@ def test_reparametrised_layers_train(make: Small, kind: str) -> None:
             if kind == 'pruned':
                 pulled = (wanted * layer.weight_mask,)
             else:
-                if kind == 'weight norm':
-                    meant = layer.weight
-                else:
-                    meant = torch._weight_norm(layer.weight_v, layer.weight_g, 0)
+                by_hooks = kind == 'weight norm by hooks'
+                meant = torch._weight_norm(layer.weight_v, layer.weight_g, 0) if by_hooks else layer.weight
                 pulled = torch.autograd.grad(meant, own, wanted)
             torch.testing.assert_close(got, list(pulled), rtol=1e-8, atol=1e-8)
         optimiser.step()
