@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_full_backward_hook
 from torch.nn.utils import parametrizations, prune
 
+from ss_backbones.layers import chunking
+
 MODES = pytest.mark.parametrize('mode', ['train', 'eval', 'inference'])
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without anybody to see it, small maps are worked on in row chunks too."""
+    monkeypatch.setattr(chunking, 'CHUNK_BYTES', 0)
 
 
 def image(dtype: torch.dtype = torch.float64) -> Tensor:

@@ -17,7 +17,7 @@ import ss_backbones
 from ss_backbones import SSPVTv2, SSViT
 from ss_backbones.openmmlab.safe_globals import history_statistic
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
