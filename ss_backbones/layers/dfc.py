@@ -79,6 +79,7 @@ class DfcMlp(HiddenMlp):
         self, dim: int, hidden: int, *, conv: bool = False, relu_before_conv: bool = False, drop: float = 0.0
     ) -> None:
         super().__init__()
+        self.hidden = hidden
         self.fc1 = nn.Linear(dim, hidden)
         self.dfc = DFC(dim, hidden, drop)
         self.drop = nn.Dropout(drop)

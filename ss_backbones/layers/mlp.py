@@ -27,14 +27,17 @@ def depthwise(channels: int) -> nn.Conv2d:
 class HiddenMlp(nn.Module):
     """What MLPs share: a linear layer into the hidden channels and, in some, a depthwise convolution of them.
 
-    A subclass makes ``fc1`` and ``dwconv`` (None for no convolution), and says in :meth:`finish` what follows.
+    A subclass makes ``fc1`` and ``dwconv`` (None for no convolution), and says in :meth:`finish` what follows. Sizes
+    are the MLP's own: what somebody puts in a layer's place need not say any.
 
     Attributes:
+        hidden: Hidden channels.
         relu_before_conv: Put a ReLU before the convolution (PVTv2's linear variant).
 
     Source: ViT (arXiv 2010.11929); the convolution PVTv2 (arXiv 2106.13797).
     """
 
+    hidden: int
     fc1: nn.Linear
     dwconv: nn.Conv2d | None
     relu_before_conv: bool = False
@@ -44,7 +47,7 @@ class HiddenMlp(nn.Module):
         if self.dwconv is None:
             return self.finish(self.fc1(x))
         if not is_symbolic(x) and chunks_pay(self, x):
-            return in_row_chunks(self._convolve, x, halo=1, channels=self.fc1.out_features)
+            return in_row_chunks(self._convolve, x, halo=1, channels=self.hidden)
         return self._convolve(x)
 
     def _convolve(self, x: Tensor, rows: slice | None = None) -> Tensor:
@@ -77,6 +80,7 @@ class Mlp(HiddenMlp):
         drop: Dropout probability after the activation and after the second linear.
 
     Attributes:
+        bypass: As given.
         pos_bias: The ramp, or None.
         past_bias: (C,), what a folded model adds to the channels that leave through the bypass, or None.
 
@@ -104,6 +108,7 @@ class Mlp(HiddenMlp):
                 f'mlp_ratio makes {hidden} hidden channels out of {dim}, of which {bypass} bypass the second linear: '
                 'nothing is left for it. Take a larger mlp_ratio.'
             )
+        self.hidden, self.bypass = hidden, bypass
         self.fc1 = nn.Linear(dim, hidden)
         self.act = ACTIVATIONS[act]()
         self.fc2 = nn.Linear(hidden - bypass, dim - bypass)
@@ -119,7 +124,7 @@ class Mlp(HiddenMlp):
         if self.ramp <= 0:
             return None
         # float32 first, as in the official models, whatever the default dtype is.
-        ramp = torch.linspace(0, self.ramp, self.fc1.out_features, dtype=torch.float32)
+        ramp = torch.linspace(0, self.ramp, self.hidden, dtype=torch.float32)
         return ramp.to(torch.get_default_dtype())
 
     @torch.no_grad()
@@ -159,12 +164,12 @@ class Mlp(HiddenMlp):
         if self.pos_bias is not None:
             hidden = hidden + self.pos_bias.to(hidden.dtype)
         hidden = self.drop(hidden)
-        inner, width = self.fc2.in_features, self.fc1.out_features
-        if inner == width:
+        if not self.bypass:
             return self.drop(self.fc2(hidden))
+        inner = self.hidden - self.bypass
         bypass = hidden[..., inner:]
         if self.past_bias is not None:
-            bypass = bypass + self.past_bias[self.fc2.out_features :].to(bypass.dtype)
+            bypass = bypass + self.past_bias[-self.bypass :].to(bypass.dtype)
         return self.drop(torch.cat((self.fc2(hidden[..., :inner]), bypass), dim=-1))
 
     def fold_ramp(self) -> None:

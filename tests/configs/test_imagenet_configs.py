@@ -1,6 +1,7 @@
 """The classifiers' configs: which there are, what their recipe is, and a training step of each."""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ from config_files import CLASSIFIERS, ROOT, read, twin_of  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.registry import MODELS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
+from small_networks import shallow  # noqa: E402
 from table import DFC, PVT_V2, VIT  # noqa: E402
 from tiny_images import write_classes  # noqa: E402
 
 from ss_backbones.classification.recipe import fit_schedule, scale_learning_rate  # noqa: E402
+from ss_backbones.networks import PRESETS  # noqa: E402
 
 SS = [name for name in CLASSIFIERS if '/ss-' in name]
 PROBES = {f'imagenet/dfc-deit-{name.split("_")[2]}_8xb128_in1k.py': name for name in DFC}
@@ -37,11 +40,12 @@ def test_a_twin_differs_in_its_settings_alone(name: str) -> None:
     ours, twin = read(name).to_dict(), read(twin_of(name)).to_dict()
     assert twin['model']['backbone'].pop('settings') == 'uniform'
     assert ours == twin
-    plain = MODELS.build({**read(twin_of(name)).model, 'init_cfg': None}).backbone
+    with torch.device('meta'):
+        plain = MODELS.build({**read(twin_of(name)).model, 'init_cfg': None}).backbone
     row = next(
         row for row in (*PVT_V2, *VIT) if name.split('/ss-')[1].split('_8x')[0].endswith(row.arch.replace('_', '-'))
     )
-    theirs = timm.create_model(row.plain, **(dict(img_size=384) if 'ft384' in name else {}))
+    theirs = timm.create_model(row.plain, device='meta', **(dict(img_size=384) if 'ft384' in name else {}))
     assert sum(p.numel() for p in plain.parameters()) == sum(p.numel() for p in theirs.parameters())
 
 
@@ -85,7 +89,8 @@ def test_the_recipe_of_fine_tuning(name: str) -> None:
     for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
         assert loader.dataset.transform.input_size == 384
     assert config.model.init_cfg == dict(type='Pretrained', checkpoint='')
-    assert MODELS.build({**config.model, 'init_cfg': None}).backbone.grid == (24, 24)
+    with torch.device('meta'):
+        assert MODELS.build({**config.model, 'init_cfg': None}).backbone.grid == (24, 24)
 
 
 @pytest.fixture(scope='module')
@@ -100,9 +105,12 @@ def test_one_step(name: str, images: Path, tmp_path: Path, monkeypatch: pytest.M
     config.update(val_dataloader=None, val_cfg=None, val_evaluator=None)
     config.update(test_dataloader=None, test_cfg=None, test_evaluator=None)
     config.update(work_dir=str(tmp_path), experiment_name=tmp_path.name, log_level='ERROR')
-    config.model.backbone.num_classes = 2
+    preset = PRESETS[config.model.backbone.name]
+    arch = asdict(preset.network.archs[preset.arch])
+    config.model.backbone.update(num_classes=2, arch=arch | shallow(arch))
     config.model.init_cfg = None
     if config.model.get('teacher'):
+        # any model of timm's is a teacher
         torch.save(timm.create_model('resnet18', num_classes=2).state_dict(), tmp_path / 'teacher.pth')
         config.model.teacher = dict(name='resnet18', num_classes=2, checkpoint_path=str(tmp_path / 'teacher.pth'))
     config.train_dataloader.update(batch_size=2, num_workers=0)

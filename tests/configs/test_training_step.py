@@ -1,6 +1,10 @@
-"""Every config takes a training step through its own library: its pipeline, heads, losses, optimiser and schedule."""
+"""Every config takes a training step through its own library: its pipeline, heads, losses, optimiser and schedule.
+
+Networks keep their width, and one block of each stage: test_configs.py builds all of them.
+"""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,12 +16,20 @@ import torch  # noqa: E402
 from config_files import CONFIGS, load, tiny_dataset  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
+from small_networks import shallow  # noqa: E402
+
+import ss_backbones  # noqa: E402
 
 SIDE = (64, 64)
 
 
 def make_tiny(config: Config, folder: Path) -> Config:
-    """The config with images of 64 x 64, for one iteration without evaluation or files; the model stays as it is."""
+    """The config with images of 64 x 64 and few blocks, for one iteration without evaluation or files."""
+    backbone = config.model.backbone
+    arch = asdict(getattr(ss_backbones, backbone.type).archs[backbone.arch])
+    backbone.arch = arch | shallow(arch)
+    if backbone.get('global_blocks'):
+        backbone.global_blocks = None
     config.train_dataloader.update(batch_size=2, num_workers=0, persistent_workers=False)
     config.train_dataloader.dataset = tiny_dataset(config, 'train_dataloader', folder / 'set', images=2)
     for step in config.train_dataloader.dataset.pipeline:

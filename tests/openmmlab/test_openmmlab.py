@@ -12,12 +12,13 @@ import torch
 from mmdet.registry import MODELS as MMDET_MODELS
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmseg.registry import MODELS as MMSEG_MODELS
+from small_networks import backbone_of
+from table import SMALL
 
 import ss_backbones
-from ss_backbones import SSPVTv2, SSViT
 from ss_backbones.openmmlab.safe_globals import history_statistic
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -26,11 +27,12 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize(('cls', 'arch'), [(SSPVTv2, 'b0'), (SSViT, 'tiny')])
+@pytest.mark.parametrize('network', SMALL, ids=lambda network: network.__name__)
 @pytest.mark.parametrize('scope', ['', 'ss_backbones.'])
 @pytest.mark.parametrize('registry', [MMDET_MODELS, MMSEG_MODELS], ids=['mmdet', 'mmseg'])
-def test_both_libraries_build_both_names(registry: object, scope: str, cls: type, arch: str) -> None:
-    assert type(registry.build(dict(type=scope + cls.__name__, arch=arch))) is cls
+def test_both_libraries_build_both_names(registry: object, scope: str, network: type) -> None:
+    cls, options = backbone_of(network), next(iter(SMALL[network].values()))
+    assert type(registry.build(dict(type=scope + cls.__name__, **options))) is cls
 
 
 def test_every_public_name_is_there() -> None:

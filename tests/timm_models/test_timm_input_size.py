@@ -1,13 +1,11 @@
 """Images of other sizes: what timm's arguments, its scripts and its set_input_size do with these models."""
 
 import re
-from pathlib import Path
 
 import pytest
 import timm
 import torch
 from timm.models import get_model_args, get_model_input_config, resolve_model_input_args
-from timm.models._hub import save_for_hf
 from torch import nn
 
 import ss_backbones
@@ -135,19 +133,6 @@ def test_sizes_that_timms_scripts_ask_for(name: str, requested: dict) -> None:
 
 @pytest.mark.parametrize('name', ['ss_pvt_v2_b0', 'pvt_v2_b0'])
 def test_a_pvt_has_no_size_of_its_own(name: str) -> None:
-    with pytest.raises(TypeError, match="unexpected keyword argument 'img_size'"):
+    with pytest.raises(TypeError, match='has no argument img_size|unexpected keyword argument'):
         timm.create_model(name, img_size=64)
     assert not hasattr(timm.create_model(name), 'set_input_size')
-
-
-@pytest.mark.parametrize('name', ['ss_pvt_v2_b0', VIT])
-def test_a_folder_for_the_hub_and_back(name: str, tmp_path: Path) -> None:
-    model = timm.create_model(name, num_classes=5, in_chans=4).eval()
-    if name == VIT:
-        model.set_input_size((96, 64))
-    save_for_hf(model, str(tmp_path))
-    again = timm.create_model(f'local-dir:{tmp_path}', pretrained=True).eval()
-    assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
-    x = torch.randn(2, 4, 96, 64)
-    assert getattr(again, 'grid', None) == getattr(model, 'grid', None)
-    torch.testing.assert_close(again(x), model(x), rtol=0, atol=0)
