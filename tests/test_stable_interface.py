@@ -11,10 +11,22 @@ import torch
 import ss_backbones
 
 ROOT = Path(__file__).resolve().parents[1]
-TOOLS = (
-    'benchmark complexity convert derive_settings evaluate export growth make_shapes picture plot_benchmark pretrain '
-    'probe test train'
-).split()
+TOOLS = [
+    'benchmark',
+    'complexity',
+    'convert',
+    'derive_settings',
+    'evaluate',
+    'export',
+    'growth',
+    'make_shapes',
+    'picture',
+    'plot_benchmark',
+    'pretrain',
+    'probe',
+    'test',
+    'train',
+]
 
 
 def test_names_of_the_package() -> None:
