@@ -1,6 +1,6 @@
 """Work on a map some rows at a time, so that what lies between stays in the processor's cache."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
@@ -13,17 +13,19 @@ CHUNK_BYTES = 2 * 1024**2
 _FEWEST_ROWS = 8
 
 
-def chunks_pay(module: nn.Module, x: Tensor) -> bool:
+def chunks_pay(module: nn.Module, x: Tensor, kinds: Collection[type[nn.Module]]) -> bool:
     """Whether a module had better work on a map in row chunks: on a CPU, for inference, where nothing is kept.
 
     Fresh memory is dear there, as the system hands it out page by page; a GPU keeps its own stock and wants few, large
-    kernels. Compilers, tracers, hooks and replaced forwards of the layers inside are given the whole map.
+    kernels. Compilers, tracers, hooks and replaced forwards of the layers inside are given the whole map, and so is a
+    layer of any class that is not in ``kinds``: it may look further than some rows.
     """
     inference = not (module.training or torch.is_grad_enabled())
     if x.device.type != 'cpu' or not inference or is_traced():
         return False
     inside = list(module.modules())[1:]
-    return not has_hooks(*inside) and not any('forward' in vars(layer) for layer in inside)
+    expected = all(type(layer) in kinds and 'forward' not in vars(layer) for layer in inside)
+    return expected and not has_hooks(*inside)
 
 
 def in_row_chunks(function: Callable[[Tensor, slice | None], Tensor], x: Tensor, *, halo: int, channels: int) -> Tensor:

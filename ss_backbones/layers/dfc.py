@@ -75,6 +75,8 @@ class DfcMlp(HiddenMlp):
     Source: the SS paper (Pattern Recognition 162, 2025, 111422).
     """
 
+    kinds = HiddenMlp.kinds | {DFC, GroupedLinear}
+
     def __init__(
         self, dim: int, hidden: int, *, conv: bool = False, relu_before_conv: bool = False, drop: float = 0.0
     ) -> None:

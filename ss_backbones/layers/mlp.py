@@ -1,5 +1,7 @@
 """The MLP of a block: own width, activation, ramp and bypass, and in PVTv2 a depthwise convolution."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
@@ -31,12 +33,14 @@ class HiddenMlp(nn.Module):
     are the MLP's own: what somebody puts in a layer's place need not say any.
 
     Attributes:
+        kinds: The classes of all layers inside, as they are built.
         hidden: Hidden channels.
         relu_before_conv: Put a ReLU before the convolution (PVTv2's linear variant).
 
     Source: ViT (arXiv 2010.11929); the convolution PVTv2 (arXiv 2106.13797).
     """
 
+    kinds: ClassVar[frozenset[type[nn.Module]]] = frozenset({nn.Linear, nn.Conv2d, nn.GELU, nn.ReLU, nn.Dropout})
     hidden: int
     fc1: nn.Linear
     dwconv: nn.Conv2d | None
@@ -46,7 +50,7 @@ class HiddenMlp(nn.Module):
         """(..., C) to (..., C); with a convolution (B, H, W, C) to (B, H, W, C)."""
         if self.dwconv is None:
             return self.finish(self.fc1(x))
-        if not is_symbolic(x) and chunks_pay(self, x):
+        if not is_symbolic(x) and chunks_pay(self, x, self.kinds) and self.dwconv.kernel_size == (3, 3):
             return in_row_chunks(self._convolve, x, halo=1, channels=self.hidden)
         return self._convolve(x)
 

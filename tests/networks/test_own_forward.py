@@ -103,8 +103,6 @@ def test_hooks_of_all_modules_and_of_each_fire(make: Small, mode: str) -> None:
     expected = run(model, mode)
     names = {module: name for name, module in model.named_modules()}
     wanted = {name for name, m in model.named_modules() if not isinstance(m, nn.ModuleList | nn.ModuleDict)}
-    if model.training and 'head' in wanted:
-        assert isinstance(model.head, nn.Linear)
     seen = Counter()
     hook = register_module_forward_hook(lambda module, args, out: seen.update([names[module]]))
     try:
@@ -152,6 +150,23 @@ def test_a_replaced_forward_is_called(make: Small, mode: str) -> None:
         layer.forward = forward
     same(run(model, mode), expected)
     assert calls == _as_often(calls, set(layers))
+
+
+class Wide(nn.Conv2d):
+    """A convolution that sees more rows than the one in whose place it stands."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, kernel_size=5, padding=2, groups=channels, dtype=torch.float64)
+
+
+@pytest.mark.parametrize('kind', [Wide, lambda n: nn.Conv2d(n, n, 7, padding=3, groups=n, dtype=torch.float64)])
+@every_classifier
+def test_row_chunks_are_for_the_expected_convolution_alone(make: Small, kind: Callable[[int], nn.Module]) -> None:
+    model = noisy(make()).double()
+    for block in model.all_blocks():
+        if block.mlp.dwconv is not None:
+            block.mlp.dwconv = kind(block.mlp.hidden)
+    same(run(model, 'inference'), run(model, 'eval'))
 
 
 def _pruned(layer: nn.Module) -> None:

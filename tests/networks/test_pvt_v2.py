@@ -36,6 +36,14 @@ def test_frozen_stages_are_the_stages(frozen: int) -> None:
         assert parameter.requires_grad == (part > frozen), name
 
 
+def test_a_downsampling_learns_with_the_block_after_it_and_a_norm_with_the_one_before() -> None:
+    model = small()
+    for stage in range(4):
+        names = [*[f'stages.{stage}.downsample.proj.weight'] * bool(stage), f'stages.{stage}.norm.weight']
+        layers = [2 * stage + 1] * bool(stage) + [2 * stage + 2]
+        assert [model.get_layer_depth(name) for name in names] == [(layer, 10) for layer in layers]
+
+
 def test_roi_align_reads_the_maps_rightly() -> None:
     # mmcv's RoIAlign takes the memory as contiguous. Channels-last maps would give it wrong numbers, without a word.
     feature = small().eval()(torch.randn(1, 3, 64, 64))[0].detach()
