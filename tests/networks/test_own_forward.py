@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from small_networks import Small, every_classifier, every_network, noisy, outputs
+from small_networks import CLASSIFIERS, Small, every_classifier, every_network, noisy, outputs
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_full_backward_hook
 from torch.nn.utils import parametrizations, prune
 
-from ss_backbones.layers import chunking
+from ss_backbones.layers import DfcMlp, chunking
 
 MODES = pytest.mark.parametrize('mode', ['train', 'eval', 'inference'])
 
@@ -152,20 +152,29 @@ def test_a_replaced_forward_is_called(make: Small, mode: str) -> None:
     assert calls == _as_often(calls, set(layers))
 
 
-class Wide(nn.Conv2d):
-    """A convolution that sees more rows than the one in whose place it stands."""
+class Centred(nn.Module):
+    """Looks at the whole map."""
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, channels, kernel_size=5, padding=2, groups=channels, dtype=torch.float64)
+    def forward(self, x: Tensor) -> Tensor:
+        return x - x.mean(dim=(1, 2), keepdim=True)
 
 
-@pytest.mark.parametrize('kind', [Wide, lambda n: nn.Conv2d(n, n, 7, padding=3, groups=n, dtype=torch.float64)])
-@every_classifier
-def test_row_chunks_are_for_the_expected_convolution_alone(make: Small, kind: Callable[[int], nn.Module]) -> None:
+def wide(channels: int) -> nn.Conv2d:
+    return nn.Conv2d(channels, channels, 5, padding=2, groups=channels, dtype=torch.float64)
+
+
+@pytest.mark.parametrize('kind', ['convolution', 'wrapped convolution', 'activation'])
+@pytest.mark.parametrize('make', [s for s in CLASSIFIERS if hasattr(s().all_blocks()[0].mlp.dwconv, 'weight')], ids=str)
+def test_row_chunks_are_for_the_expected_layers_alone(make: Small, kind: str) -> None:
     model = noisy(make()).double()
     for block in model.all_blocks():
-        if block.mlp.dwconv is not None:
-            block.mlp.dwconv = kind(block.mlp.hidden)
+        if kind == 'activation' and isinstance(block.mlp, DfcMlp):
+            block.mlp.dfc.gate = nn.Sequential(Centred(), block.mlp.dfc.gate)
+        elif kind == 'activation':
+            block.mlp.act = Centred()
+        else:
+            conv = wide(block.mlp.hidden)
+            block.mlp.dwconv = conv if kind == 'convolution' else nn.Sequential(conv)
     same(run(model, 'inference'), run(model, 'eval'))
 
 
