@@ -31,16 +31,11 @@ def find_config(name: str) -> str:
     spec = find_spec(library) if library.isidentifier() else None
     if spec is None or spec.origin is None:
         raise UsageError(f'{name}: {library or "what stands before ::"} is not installed, so it has no configs here.')
-    package = Path(spec.origin).parent
-    folders = [package / '.mim' / 'configs']
-    if library == __name__.partition('.')[0]:
-        folders.append(package.parent / 'configs')  # of a checkout
-    for folder in folders:
-        if (folder / inside).is_file():
-            return str(folder / inside)
-    known = [path.relative_to(folder).as_posix() for folder in folders for path in sorted(folder.rglob('*.py'))]
-    near = get_close_matches(inside, known, 1)
-    advice = f'Perhaps {library}::{near[0]}' if near else f'Its configs lie in {folders[-1]}.'
+    folder = Path(spec.origin).parent / '.mim' / 'configs'
+    if (folder / inside).is_file():
+        return str(folder / inside)
+    near = get_close_matches(inside, [path.relative_to(folder).as_posix() for path in sorted(folder.rglob('*.py'))], 1)
+    advice = f'Perhaps {library}::{near[0]}' if near else f'Its configs lie in {folder}.'
     raise UsageError(f'{name}: {library} has no config {inside or "without a name"}. {advice}')
 
 

@@ -63,6 +63,12 @@ class Classifier:
             for channels, stride, module in self.describe_features()
         ]
 
+    def init_own(self) -> None:
+        """See :class:`~ss_backbones.networks.Network`; the head, where there is one by now, starts like a new one."""
+        super().init_own()
+        if isinstance(getattr(self, 'head', None), nn.Linear):
+            _init_head(self.head)
+
     def describe_features(self) -> list[tuple[int, int, str]]:
         """Channels, stride and module of everything that features_only can give."""
         raise NotImplementedError
@@ -363,9 +369,13 @@ def _make_head(features: int, num_classes: int) -> nn.Module:
     if not num_classes:
         return nn.Identity()
     head = nn.Linear(features, num_classes)
+    _init_head(head)
+    return head
+
+
+def _init_head(head: nn.Linear) -> None:
     nn.init.trunc_normal_(head.weight, std=0.02)
     nn.init.zeros_(head.bias)
-    return head
 
 
 def _check_format(output_fmt: str, possible: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ NAME = 'mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py'
 def test_names_of_configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_config('a/b.py') == 'a/b.py'
-    assert Path(find_config(f'ss_backbones::{NAME}')) == ROOT / 'configs' / NAME
+    assert Path(find_config(f'ss_backbones::{NAME}')).resolve() == ROOT / 'configs' / NAME
     theirs = find_config('mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py')
     assert Path(theirs).is_file() and Path(theirs).is_relative_to(Path(mmdet.__file__).parent)
     assert read_config(f'ss_backbones::{NAME}', {}).to_dict() == Config.fromfile(ROOT / 'configs' / NAME).to_dict()
