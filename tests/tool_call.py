@@ -1,12 +1,10 @@
 """A command or tool as a user calls it, in this process."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from new_process import run_script
 
 from ss_backbones import commands
 
@@ -20,13 +18,7 @@ def call_command(name: str, arguments: Sequence[object], capsys: pytest.CaptureF
 
 def run_tool(name: str, *arguments: object) -> tuple[int, str]:
     """The same of tools/NAME.py in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / f'tools/{name}.py'), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
-    )
+    done = run_script(ROOT / f'tools/{name}.py', arguments, cwd=Path.cwd())
     return done.returncode, done.stdout
 
 

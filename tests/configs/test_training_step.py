@@ -1,6 +1,7 @@
-"""Every config takes a training step through its own library: its pipeline, heads, losses, optimiser and schedule.
+"""Every kind of config takes a training step through its own library: its data, heads, losses, optimiser and schedule.
 
-Networks keep their width, and one block of each stage: test_configs.py builds all of them.
+Networks keep their width, and one block of each stage. test_configs.py builds all of them, and shows what one config of
+a kind stands for.
 """
 
 import math
@@ -13,7 +14,7 @@ pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
 import torch  # noqa: E402
-from config_files import CONFIGS, load, tiny_dataset  # noqa: E402
+from config_files import KINDS, load, tiny_dataset  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from small_networks import shallow  # noqa: E402
@@ -52,7 +53,7 @@ def make_tiny(config: Config, folder: Path) -> Config:
     return config
 
 
-@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize('name', KINDS)
 def test_one_step(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Config, 'pretty_text', '')  # formatting the config for the log takes longer than the step
     runner = Runner.from_cfg(make_tiny(load(name), tmp_path))

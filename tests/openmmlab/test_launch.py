@@ -17,6 +17,7 @@ pytest.importorskip('mmdet')
 
 import torch  # noqa: E402
 from mmdet.datasets import CocoDataset  # noqa: E402
+from new_process import run_script  # noqa: E402
 from tiny_data import write_coco, write_segmentation  # noqa: E402
 
 from ss_backbones import CheckpointError, commands  # noqa: E402
@@ -240,6 +241,7 @@ def make_options(folder: Path) -> list[str]:
         'model.train_cfg.rpn_proposal.max_per_img=8',
         'model.train_cfg.rcnn.sampler.num=8',
         'model.test_cfg.rpn.max_per_img=4',
+        'model.test_cfg.rcnn.max_per_img=4',
         'model.test_cfg.rcnn.score_thr=0',  # an untrained detector is sure of nothing
         'train_dataloader.dataset.pipeline.2.scale=(64,64)',
         'val_dataloader.dataset.pipeline.1.scale=(64,64)',
@@ -260,18 +262,18 @@ def make_options(folder: Path) -> list[str]:
 
 def call(script: Path, work_dir: Path, *argv: str, installed: bool = True) -> str:
     """Runs a script in a folder of its own, from elsewhere than the repository, and returns what it printed."""
-    interpreter, paths = [sys.executable], [str(ROOT)]
-    if not installed:  # without the editable install's .pth file
-        interpreter, paths = [sys.executable, '-S'], [str(Path(torch.__file__).parents[1])]
-    result = subprocess.run(
-        [*interpreter, '-W', 'ignore', str(script), *argv],
-        cwd=work_dir.parent,
-        env={**os.environ, 'PYTHONPATH': os.pathsep.join(paths), 'OMP_NUM_THREADS': '1'},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    if installed:
+        result = run_script(script, argv, cwd=work_dir.parent)
+    else:  # without the editable install's .pth file
+        result = subprocess.run(
+            [sys.executable, '-S', '-W', 'ignore', str(script), *argv],
+            cwd=work_dir.parent,
+            env=os.environ | {'PYTHONPATH': str(Path(torch.__file__).parents[1]), 'OMP_NUM_THREADS': '1'},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
     assert result.returncode == 0, result.stdout[-4000:]
     return result.stdout
 

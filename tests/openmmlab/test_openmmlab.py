@@ -12,6 +12,7 @@ import torch
 from mmdet.registry import MODELS as MMDET_MODELS
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmseg.registry import MODELS as MMSEG_MODELS
+from new_process import run_script
 from small_networks import backbone_of
 from table import SMALL
 
@@ -21,10 +22,8 @@ from ss_backbones.openmmlab.safe_globals import history_statistic
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, '-c', code, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=300
-    )
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, timeout=300)
 
 
 @pytest.mark.parametrize('network', SMALL, ids=lambda network: network.__name__)
@@ -41,12 +40,13 @@ def test_every_public_name_is_there() -> None:
 
 
 @pytest.mark.parametrize('library', ['mmdet', 'mmseg'])
-def test_the_full_name_needs_no_import(library: str) -> None:
+def test_the_full_name_needs_no_import(library: str, tmp_path: Path) -> None:
     code = (
         'import sys; from {0}.registry import MODELS; assert "ss_backbones" not in sys.modules;'
         'net = MODELS.build(dict(type="ss_backbones.SSPVTv2", arch="b0")); print(type(net).__name__, net.channels)'
     )
-    assert 'SSPVTv2 [32, 64, 160, 256]' in run(code.format(library)).stdout
+    (tmp_path / 'build.py').write_text(code.format(library))
+    assert 'SSPVTv2 [32, 64, 160, 256]' in run_script(tmp_path / 'build.py', cwd=ROOT).stdout
 
 
 def test_importing_is_light() -> None:
@@ -107,8 +107,8 @@ def test_mmengine_checkpoints_load_with_the_check_on(tmp_path: Path) -> None:
     history = torch.load(file, weights_only=True)['message_hub']['log_scalars']['train/loss']
     assert isinstance(history, HistoryBuffer) and history.mean() == 1 and history.current() == 2
     # Without the package the same file is refused, or this test would show nothing.
-    code = 'import sys, torch, mmengine; torch.load(sys.argv[1], weights_only=True)'
-    assert 'UnpicklingError' in run(code, str(file)).stderr
+    (tmp_path / 'load.py').write_text('import sys, torch, mmengine; torch.load(sys.argv[1], weights_only=True)')
+    assert 'UnpicklingError' in run_script(tmp_path / 'load.py', [file], cwd=ROOT).stdout
 
 
 class _Evil:

@@ -56,7 +56,7 @@ def test_it_is_exported(config: Path, whole: Path, tmp_path: Path, call: Run) ->
     pytest.importorskip('onnxscript')
     pytest.importorskip('onnxruntime')
     checkpoint = whole / f'epoch_{EPOCHS}.pth'
-    code, said = call('export', config, tmp_path / 'dfc.onnx', '--checkpoint', checkpoint, '--dynamic')
+    code, said = call('export', config, tmp_path / 'dfc.onnx', '--checkpoint', checkpoint)
     assert code == 0, said
     # the export compares with onnxruntime
     assert 'the logits of dfc_deit_tiny_patch16_224' in said and (tmp_path / 'dfc.onnx').exists()
