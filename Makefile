@@ -43,7 +43,7 @@ demo-seg: OUT := $(DEMO_SEG_OUT)
 
 # a file of tests stays in one process, as its tests share what they have trained
 test: setup
-	$(RUN) -m pytest --numprocesses 2 --dist loadfile
+	$(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	.venv/bin/ruff check .

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 import torch
 
 ACTIVATIONS = ('GELU', 'ReLU')
+RAMPS = ('paper', 'bias', 'none')
+_WORDS = {'act': ACTIVATIONS, 'ramp': RAMPS}
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,12 @@ class BlockSetting:
         pos_scale: End of the fixed ramp ``linspace(0, pos_scale, hidden)`` that is added to the hidden features.
         attn_ratio: Width of query, key and value as a multiple of the block's width.
         attn_split: Share of the tokens that skip the attention's output projection, in [0, 1); needs attn_ratio 1.
+        ramp: How a network is trained that has a ramp: 'paper' adds it to the hidden features, fixed; 'bias' starts
+            with what it adds to the MLP's output in the biases there, and leaves the rest to the training; 'none'
+            starts with these biases at 0. See :class:`~ss_backbones.layers.Mlp`.
 
     Raises:
-        ValueError: A number is out of its range, the activation is unknown, or attn_split meets attn_ratio != 1.
+        ValueError: A number is out of its range, a word is unknown, or attn_split meets attn_ratio != 1.
 
     Source: Ning & Gan, "SS ViT", Pattern Recognition 162 (2025) 111422.
     """
@@ -33,6 +38,7 @@ class BlockSetting:
     pos_scale: float = 0.0
     attn_ratio: float = 1.0
     attn_split: float = 0.0
+    ramp: str = 'paper'
 
     def __str__(self) -> str:
         """As a config would say it: mmengine writes the config in a work dir so, which can be read again."""
@@ -41,9 +47,10 @@ class BlockSetting:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name == 'act':
-                if value not in ACTIVATIONS:
-                    raise ValueError(f'act={value!r} is not known; take one of {", ".join(ACTIVATIONS)}.')
+            if field.name in _WORDS:
+                if value not in _WORDS[field.name]:
+                    known = ', '.join(_WORDS[field.name])
+                    raise ValueError(f'{field.name}={value!r} is not known; take one of {known}.')
             elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise ValueError(f'{field.name}={value!r} must be a finite number.')
         for name in ('mlp_ratio', 'attn_ratio'):

@@ -15,6 +15,7 @@ SETTINGS = [
     BlockSetting(pos_scale=1.5),
     BlockSetting(pos_scale=2, mlp_split=0.5, attn_split=0.25),
     BlockSetting(mlp_split=0.25),
+    BlockSetting(pos_scale=2, mlp_split=0.5, ramp='bias'),
 ]
 MLPS = {'mlp': {}, 'conv': dict(conv=True), 'conv with relu': dict(conv=True, relu_before_conv=True)}
 
@@ -27,6 +28,7 @@ def make_mlp(setting: BlockSetting, kind: str = 'mlp', drop: float = 0.0, dim: i
         act=setting.act,
         bypass=int(dim * setting.mlp_split),
         ramp=setting.pos_scale,
+        ramp_as=setting.ramp,
         drop=drop,
         **MLPS[kind],
     )
@@ -43,12 +45,15 @@ def mlp_plainly(mlp: Mlp, x: Tensor, setting: BlockSetting, drop: float = 0.0) -
         hidden = image.permute(0, 2, 3, 1).contiguous()  # dropout draws in the order of the memory
     hidden = F.gelu(hidden) if setting.act == 'GELU' else hidden.clamp(min=0)
     width = hidden.shape[-1]
-    if setting.pos_scale:
+    if setting.pos_scale and setting.ramp == 'paper':
         hidden = hidden + torch.linspace(0, setting.pos_scale, width, dtype=torch.float32).to(hidden.dtype)
     hidden = F.dropout(hidden, drop, training=drop > 0)
     bypass = int(x.shape[-1] * setting.mlp_split)
     out = F.linear(hidden[..., : width - bypass], mlp.fc2.weight, mlp.fc2.bias)
-    return F.dropout(torch.cat((out, hidden[..., width - bypass :]), dim=-1), drop, training=drop > 0)
+    past = hidden[..., width - bypass :]
+    if mlp.bypass_bias is not None:
+        past = past + mlp.bypass_bias.to(past.dtype)
+    return F.dropout(torch.cat((out, past), dim=-1), drop, training=drop > 0)
 
 
 def attend_plainly(

@@ -16,6 +16,7 @@ from ss_backbones.timm_models.models import CLASSIFIERS as CLASSIFIER_OF
 
 PLAIN = dict(settings='uniform')
 DFC = dict(settings='uniform', mlp='dfc')
+LEARNED_RAMPS = dict(ramp='bias')
 
 
 def backbone_of(network: type[Network]) -> type[nn.Module]:
@@ -68,7 +69,7 @@ def _each(cls_of, kinds: Mapping[type[Network], Mapping], **always: object) -> I
             yield Small(name, network, cls_of(network), {**given, **always})
         if kinds is SMALL:
             first = next(iter(options))
-            for what, more in (('plain', PLAIN), ('dfc', DFC)):
+            for what, more in (('plain', PLAIN), ('dfc', DFC), ('ramps in biases', LEARNED_RAMPS)):
                 yield Small(f'{first} {what}', network, cls_of(network), {**options[first], **more, **always})
 
 

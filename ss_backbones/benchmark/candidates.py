@@ -62,9 +62,10 @@ def find(name: str, plan: Plan) -> Candidate:
     elif is_own(network):
         if network not in (own := own_networks()):
             raise UsageError(f'there is no candidate {network!r}{_hint(network, list(own))}.')
-        possible = ('uniform', 'dfc', *possible)
+        possible = ('uniform', 'dfc', 'bias', *possible)
         plain = {'settings': 'uniform'} if {'uniform', 'dfc'} & {*options} else {}
         preset = replace(own[network], **plain, **({'mlp': 'dfc'} if 'dfc' in options else {}))
+        preset = replace(preset, ramp='bias') if 'bias' in options else preset
         build = partial(_build_own, preset, recompute, plan.detector)
     elif network.startswith('timm:'):
         check_timm(network, plan.detector)

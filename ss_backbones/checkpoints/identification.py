@@ -11,9 +11,16 @@ from torch import Tensor
 from ..networks import PRESETS, Preset
 from ..networks.base import StateDict
 from .extraction import find_prefix
-from .matching import HEAD, LoadReport, compare, expected_ramps
+from .matching import HEAD, LoadReport, compare
+from .ramps import expected_ramps
 
-_KINDS = (('specific', 'standard'), ('uniform', 'standard'), ('uniform', 'dfc'))  # settings and MLPs
+# settings, MLPs and ramps; those of 'none' cannot be told from those of 'bias'
+_KINDS = (
+    ('specific', 'standard', 'paper'),
+    ('specific', 'standard', 'bias'),
+    ('uniform', 'standard', 'paper'),
+    ('uniform', 'dfc', 'paper'),
+)
 # What follows from the data and not from the network: the dimension that may differ, and what it counts.
 _FREE = {'head.weight': (0, 'classes'), 'patch_embed.proj.weight': (1, 'channels'), 'pos_embed': (1, 'positions')}
 
@@ -26,6 +33,7 @@ class KnownNetwork:
         name: Its name in the catalog.
         settings: Its settings.
         mlp: The kind of its MLPs, where it is not the one of the catalog; or nothing.
+        ramp: Its ramps, where they are not those of the catalog; or nothing.
         state: Its state dict with a classifier's head, on the meta device.
         ramps: Its ramps.
     """
@@ -33,6 +41,7 @@ class KnownNetwork:
     name: str
     settings: str
     mlp: str
+    ramp: str
     state: StateDict
     ramps: StateDict
 
@@ -55,8 +64,8 @@ class Identification:
 
     def __str__(self) -> str:
         network = self.network
-        mlp = [f'mlp={network.mlp!r}'] if network.mlp else []
-        return f'{network.name} ({", ".join((f"settings={network.settings!r}", *mlp, *self.details))})'
+        own = [f'{name}={getattr(network, name)!r}' for name in ('mlp', 'ramp') if getattr(network, name)]
+        return f'{network.name} ({", ".join((f"settings={network.settings!r}", *own, *self.details))})'
 
 
 def identify(weights: Mapping[str, Tensor], source: str) -> Identification:
@@ -92,21 +101,22 @@ def _known_networks(presets: tuple[Preset, ...]) -> tuple[KnownNetwork, ...]:
     found: dict[tuple[object, ...], KnownNetwork] = {}
     for kind in (None, *_KINDS):  # those of the catalog come first, as the first of equals is found
         for preset in presets:
-            settings, mlp = kind or (preset.settings, preset.mlp)
-            which = (preset.network, preset.arch, preset.img_size, settings, mlp)
+            kind_here = kind or (preset.settings, preset.mlp, 'paper')
+            which = (preset.network, preset.arch, preset.img_size, *kind_here)
             if which in found:
                 continue
             with nullcontext() if kind is None else suppress(ValueError):  # not every family takes every kind
-                found[which] = _build(preset, settings, mlp)
+                found[which] = _build(preset, *kind_here)
     return tuple(found.values())
 
 
-def _build(preset: Preset, settings: str, mlp: str) -> KnownNetwork:
+def _build(preset: Preset, settings: str, mlp: str, ramp: str) -> KnownNetwork:
     with torch.device('meta'):  # no memory, no initialisation
-        model = preset.build(settings=settings, mlp=mlp)
+        model = preset.build(settings=settings, mlp=mlp, ramp=ramp)
         head = {'head.weight': torch.empty(1000, model.num_features), 'head.bias': torch.empty(1000)}
     own_mlp = '' if mlp == preset.mlp else mlp
-    return KnownNetwork(preset.name, settings, own_mlp, model.state_dict() | head, expected_ramps(model))
+    own_ramp = '' if ramp == 'paper' else ramp
+    return KnownNetwork(preset.name, settings, own_mlp, own_ramp, model.state_dict() | head, expected_ramps(model))
 
 
 def _held_against(network: KnownNetwork, weights: Mapping[str, Tensor], source: str) -> Identification:

@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from ..errors import MismatchError
-from ..layers import Block, Mlp
+from ..layers import Block
 from ..layers.folded_weights import check_folding
 from ..networks.base import KeyMap, Network, StateDict
 from .extraction import find_prefix, under
 from .key_maps import to_own_keys
+from .ramps import expected_ramps, move_ramps, same_ramp
 from .resizing import resize_first_conv
 
 HEAD = 'head.'  # the classifier's, which may differ: other data have other classes
@@ -49,7 +49,8 @@ class LoadReport:
         missing: Tensors of the module that the checkpoint does not have; they keep their values.
         unexpected: Tensors of the checkpoint that the module does not have.
         differences: Tensors that differ in shape, with both shapes; they keep their values.
-        adapted: Tensors that were resized for the module, such as a first convolution for another number of channels.
+        adapted: What was changed for the module: tensors that were resized, such as a first convolution for another
+            number of channels, and ramps that the two networks hold differently.
         fresh: Tensors that no classifier has, such as those of a pyramid; they keep their values and are not missing.
 
     Attributes:
@@ -151,7 +152,7 @@ def adapt(weights: Mapping[str, Tensor], module: nn.Module) -> tuple[StateDict, 
     """
     own = module.state_dict()
     if weights.keys() <= own.keys() and all(_shape(value) == _shape(own[key]) for key, value in weights.items()):
-        return dict(weights), []
+        return dict(weights), []  # no ramp is held otherwise, or it would have another shape
     renamed = to_own_keys(weights, _key_maps(module))
     return renamed, _resize(renamed, own, module)
 
@@ -188,24 +189,13 @@ def compare(
     )
 
 
-def expected_ramps(module: nn.Module) -> StateDict:
-    """The ramps of a network's blocks by their state-dict keys, float32 on the CPU.
-
-    They are computed from the settings: a buffer on the meta device has no values, and after ``to_empty`` any.
-    """
-    mlps = {name: part for name, part in module.named_modules() if isinstance(part, Mlp) and part.pos_bias is not None}
-    with torch.device('cpu'):
-        return {f'{name}.pos_bias'.lstrip('.'): mlp.expected_ramp().float() for name, mlp in mlps.items()}
-
-
 def _difference(key: str, theirs: Tensor, ours: Tensor, ramp: Tensor | None) -> Difference | None:
-    if theirs.shape != ours.shape:
+    other_ramp = ramp is not None and ours.shape == (0,) and theirs.ndim == 1 and len(theirs) >= len(ramp)
+    if theirs.shape != ours.shape and not other_ramp:
         return Difference(key, tuple(theirs.shape), tuple(ours.shape))
-    # A ramp follows from the settings; one that differs by more than half precision's rounding is of other settings.
-    # On the meta device there is nothing to compare.
-    if ramp is None or theirs.is_meta or torch.allclose(theirs.to(ramp), ramp, rtol=0, atol=1e-2):
+    if ramp is None or not theirs.numel() or same_ramp(theirs, ramp):
         return None
-    return Difference(key, theirs[-1].item(), ramp[-1].item())
+    return Difference(key, theirs[len(ramp) - 1].item(), ramp[-1].item())
 
 
 def _other_network(report: LoadReport, ramps: Mapping[str, Tensor], module: nn.Module) -> str:
@@ -247,4 +237,6 @@ def _backbone_keys(module: nn.Module) -> tuple[str, ...]:
 
 def _resize(weights: StateDict, own: Mapping[str, Tensor], module: nn.Module) -> list[str]:
     done = resize_first_conv(weights, own)
-    return [*done, *module.adapt_weights(weights)] if isinstance(module, Network) else done
+    if isinstance(module, Network):
+        done += module.adapt_weights(weights)
+    return [*done, *move_ramps(weights, module)]

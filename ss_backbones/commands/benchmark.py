@@ -33,6 +33,7 @@ DETECTOR_SHAPES = {'infer': ['1x800x1344'], 'train': ['2x512x512']}
 NAMES = (
     'networks of this package, such as b0, vit-tiny or ss_pvt_v2_b0 (a wrong name lists all), each with '
     "':uniform' (its plain twin, the same network with one setting for all blocks), ':dfc' (the twin with DFC MLPs), "
+    "':bias' (its ramps in biases), "
     "':cp' (activations recomputed in the backward pass), ':folded' (ss_backbones.fold); a config of this package, "
     "NAME.py or ss_backbones::NAME.py, with ':cp' and ':folded'; peers: timm:NAME, also with ':cp', and "
     'mmdet:PVTv2-b0 to mmdet:PVTv2-b5'

@@ -65,27 +65,56 @@ class HiddenMlp(nn.Module):
             hidden = hidden[:, :, rows]
         return self.finish(hidden.permute(0, 2, 3, 1))
 
+    def has_fixed_ramp(self) -> bool:
+        """Whether a ramp is added to the hidden features."""
+        return self.pos_bias is not None and self.ramp_as == 'paper'
+
+    @torch.no_grad()
+    def start_ramp(self) -> None:
+        """Put the ramp into the biases where it belongs there, after the second linear was initialised."""
+        if self.ramp <= 0 or self.ramp_as == 'paper' or self.fc2.weight.is_meta:
+            return
+        inner, share = self.fc2.in_features, float(self.ramp_as == 'bias')
+        ramp = share * self.expected_ramp().to(self.fc2.weight)
+        self.fc2.bias.add_(self.fc2.weight @ ramp[:inner])
+        if self.bypass_bias is not None:
+            self.bypass_bias.copy_(ramp[inner:])
+
     def finish(self, hidden: Tensor) -> Tensor:
         """What follows the hidden features: (..., hidden) to (..., C)."""
         raise NotImplementedError
 
 
 class Mlp(HiddenMlp):
-    """Linear, activation, fixed ramp, linear; the last hidden channels may bypass the second linear.
+    """Linear, activation, ramp, linear; the last hidden channels may bypass the second linear.
+
+    The ramp r = ``linspace(0, ramp, hidden)`` of the SS paper is fixed, and added to the hidden features h after the
+    activation. As fc2(h + r) = W h + (b + W r), it is a bias in what the MLP computes. In training it is more: the
+    gradient of W has r times the gradient of the bias in it, which is larger than what the features add. So there are
+    three ways to train the same MLP, by ``ramp_as``:
+
+    - 'paper': r is a buffer, ``pos_bias``.
+    - 'bias': r is nowhere, and ``pos_bias`` has no entries. The second linear's bias starts as b + W r, and what
+      bypasses that linear has a bias of its own, ``bypass_bias``, which starts as r's part there. Both are learned.
+    - 'none': the same, and both start without r.
+
+    The loader turns the weights of each into those of the others; see :mod:`ss_backbones.checkpoints.ramps`.
 
     Args:
         dim: Channels C in and out.
         hidden: Hidden channels.
         act: 'GELU' or 'ReLU'.
         bypass: How many hidden channels, the last ones, bypass the second linear and are the last channels that leave.
-        ramp: End of the fixed ramp ``linspace(0, ramp, hidden)`` that is added after the activation; 0 for none.
+        ramp: End of the ramp; 0 for none, and then ``ramp_as`` says nothing.
+        ramp_as: 'paper', 'bias' or 'none'.
         conv: Put a depthwise 3 x 3 convolution before the activation; tokens then are maps (B, H, W, C).
         relu_before_conv: Put a ReLU before that.
         drop: Dropout probability after the activation and after the second linear.
 
     Attributes:
         bypass: As given.
-        pos_bias: The ramp, or None.
+        pos_bias: (hidden,), the fixed ramp; (0,), where it is in the biases; None without a ramp, or folded.
+        bypass_bias: (bypass,), the learned bias of what bypasses the second linear, or None.
         past_bias: (C,), what a folded model adds to the channels that leave through the bypass, or None.
 
     Raises:
@@ -102,6 +131,7 @@ class Mlp(HiddenMlp):
         act: str = 'GELU',
         bypass: int = 0,
         ramp: float = 0.0,
+        ramp_as: str = 'paper',
         conv: bool = False,
         relu_before_conv: bool = False,
         drop: float = 0.0,
@@ -117,9 +147,13 @@ class Mlp(HiddenMlp):
         self.act = ACTIVATIONS[act]()
         self.fc2 = nn.Linear(hidden - bypass, dim - bypass)
         self.drop = nn.Dropout(drop)
-        self.ramp = ramp
-        self.register_buffer('pos_bias', self.expected_ramp())
+        self.ramp, self.ramp_as = ramp, ramp_as
+        learned = ramp > 0 and ramp_as != 'paper'
+        # Without entries it makes any loader refuse the weights of an MLP that holds its ramp otherwise.
+        self.register_buffer('pos_bias', torch.empty(0) if learned else self.expected_ramp())
         self.register_buffer('past_bias', None)
+        self.bypass_bias = nn.Parameter(torch.empty(bypass)) if learned and bypass else None
+        self.start_ramp()
         self.dwconv = depthwise(hidden) if conv else None
         self.relu_before_conv = relu_before_conv
 
@@ -134,7 +168,7 @@ class Mlp(HiddenMlp):
     @torch.no_grad()
     def reset_buffers(self) -> None:
         """Write the ramp anew, which is no parameter and which nothing else initialises."""
-        if self.pos_bias is not None:
+        if self.has_fixed_ramp():
             with self.pos_bias.device:
                 self.pos_bias.copy_(self.expected_ramp())
 
@@ -142,7 +176,7 @@ class Mlp(HiddenMlp):
         """Activation, ramp and second linear: (..., hidden) to (..., C)."""
         dropping = self.training and self.drop.p > 0
         # Dropout acts on the ramp as well, so there it has to be added to every token.
-        if not is_plain(self.fc2, nn.Linear) or (dropping and self.pos_bias is not None):
+        if not is_plain(self.fc2, nn.Linear) or (dropping and self.has_fixed_ramp()):
             return self._finish_by_layers(hidden)
         # compilers decide for themselves what to keep
         traced = is_symbolic(hidden) or is_traced()
@@ -150,12 +184,14 @@ class Mlp(HiddenMlp):
         if not gelu:
             hidden = self.drop(self.act(hidden))
         bias, shift = self.fc2.bias, None
-        if self.pos_bias is not None:
+        if self.has_fixed_ramp():
             # fc2(h + r) = W h + (b + W r): the constant ramp needs no pass over the hidden tensor.
             inner = self.fc2.in_features
             bias, shift = bias + torch.mv(self.fc2.weight, self.pos_bias[:inner]), self.pos_bias[inner:]
         elif self.past_bias is not None:
             shift = self.past_bias[self.fc2.out_features :]
+        elif self.bypass_bias is not None:
+            shift = self.bypass_bias
         return self.drop(_contract(hidden, self.fc2.weight, bias, shift, gelu))
 
     def _has_plain_gelu(self) -> bool:
@@ -165,7 +201,7 @@ class Mlp(HiddenMlp):
     def _finish_by_layers(self, hidden: Tensor) -> Tensor:
         """The same by calling every layer: what stands in the second linear's place need not be linear at all."""
         hidden = self.act(hidden)
-        if self.pos_bias is not None:
+        if self.has_fixed_ramp():
             hidden = hidden + self.pos_bias.to(hidden.dtype)
         hidden = self.drop(hidden)
         if not self.bypass:
@@ -174,11 +210,14 @@ class Mlp(HiddenMlp):
         bypass = hidden[..., inner:]
         if self.past_bias is not None:
             bypass = bypass + self.past_bias[-self.bypass :].to(bypass.dtype)
+        elif self.bypass_bias is not None:
+            bypass = bypass + self.bypass_bias.to(bypass.dtype)
         return self.drop(torch.cat((self.fc2(hidden[..., :inner]), bypass), dim=-1))
 
     def fold_ramp(self) -> None:
         """Put the ramp into the second linear's bias, for inference; for the bypass it stays a constant."""
-        if self.pos_bias is None:
+        if not self.has_fixed_ramp():
+            self.pos_bias = None
             return
         inner = self.fc2.in_features
         exact = self.pos_bias.double().cpu() if not self.pos_bias.is_meta else self.pos_bias.double()

@@ -43,11 +43,12 @@ class ProjectGelu(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx, inputs: tuple[Tensor, Tensor, Tensor, Tensor | None], output: Tensor) -> None:  # noqa: ANN001
-        hidden, weight, _, _ = inputs
+        hidden, weight, _, bypass_shift = inputs
         ctx.save_for_backward(hidden, weight)
+        ctx.shifted = bypass_shift is not None
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # noqa: ANN001
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:  # noqa: ANN001
         hidden, weight = ctx.saved_tensors
         width, inner = weight.shape
         first = grad[:, :width]
@@ -57,4 +58,5 @@ class ProjectGelu(torch.autograd.Function):
         if inner < hidden.shape[1]:
             grad_activated = torch.cat((grad_activated, grad[:, width:]), dim=1)
         grad_hidden = torch.ops.aten.gelu_backward(grad_activated.to(hidden.dtype), hidden)
-        return grad_hidden, first.t() @ activated, first.sum(0), None
+        grad_shift = grad[:, width:].sum(0) if ctx.shifted and ctx.needs_input_grad[3] else None
+        return grad_hidden, first.t() @ activated, first.sum(0), grad_shift

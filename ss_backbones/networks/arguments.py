@@ -23,6 +23,7 @@ class SharedArguments(TypedDict, total=False):
 
     in_channels: int
     mlp: str
+    ramp: str | None
     drop_rate: float
     attn_drop_rate: float
     drop_path_rate: float

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import ClassVar, NoReturn
 
 import torch
@@ -44,6 +45,8 @@ class Network(nn.Module):
         in_channels: Channels of the image.
         mlp: 'standard', or 'dfc' for :class:`~ss_backbones.layers.DfcMlp` in every block, with settings other than
             'specific'.
+        ramp: 'paper', 'bias' or 'none' for all blocks, see :class:`~ss_backbones.BlockSetting`; None leaves it to the
+            settings, of which the named ones say 'paper'. Blocks without a ramp are not concerned.
         drop_rate: Dropout probability of tokens and in the blocks.
         attn_drop_rate: Dropout probability of the attention weights.
         drop_path_rate: Probability to drop a branch in the last block; it rises linearly over all blocks from 0.
@@ -98,6 +101,7 @@ class Network(nn.Module):
         *,
         in_channels: int = 3,
         mlp: str = 'standard',
+        ramp: str | None = None,
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
@@ -109,6 +113,8 @@ class Network(nn.Module):
         super().__init__()
         self.arch = resolve_arch(arch, self.archs)
         self.settings = resolve_settings(settings, self.arch.plain_mlp_ratios(), self.attn_split)
+        if ramp is not None:
+            self.settings = [replace(setting, ramp=ramp) for setting in self.settings]
         check_count('in_channels', in_channels)
         for name, rate in (
             ('drop_rate', drop_rate),
@@ -202,6 +208,9 @@ class Network(nn.Module):
         """The family's initialisation of its layers, and of parameters that stand in no layer."""
         if not any(parameter.is_meta for parameter in self.parameters()):  # nothing to write, in seconds of time
             self.apply(self.init_layer)
+            for module in self.modules():
+                if isinstance(module, Mlp):
+                    module.start_ramp()
 
     def make_mlp(
         self, dim: int, setting: BlockSetting, *, conv: bool = False, relu_before_conv: bool = False
@@ -223,7 +232,8 @@ class Network(nn.Module):
             _check_dfc(setting)
             return DfcMlp(dim, hidden, **options)
         bypass = int(dim * setting.mlp_split)
-        return Mlp(dim, hidden, act=setting.act, bypass=bypass, ramp=setting.pos_scale, **options)
+        ramp = {'ramp': setting.pos_scale, 'ramp_as': setting.ramp}
+        return Mlp(dim, hidden, act=setting.act, bypass=bypass, **ramp, **options)
 
     def __prepare_scriptable__(self) -> NoReturn:
         """What torch.jit.script asks for first.

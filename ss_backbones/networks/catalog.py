@@ -21,6 +21,7 @@ class Preset:
         arch: Its architecture, of the class's ``archs``.
         settings: Its settings unless asked otherwise.
         mlp: Its MLPs unless asked otherwise.
+        ramp: How it holds its ramps unless asked otherwise.
         img_size: Side of the images that it is made for, in pixels, where its weights depend on that; None elsewhere.
         crop_pct: Which part of an image's shorter side an evaluation sees.
     """
@@ -30,13 +31,14 @@ class Preset:
     arch: str
     settings: str = 'specific'
     mlp: str = 'standard'
+    ramp: str | None = None
     img_size: int | None = None
     crop_pct: float = 0.9
 
     def options(self) -> dict[str, Any]:
         """What the network is built with."""
         size = {} if self.img_size is None else {'img_size': self.img_size}
-        return {'arch': self.arch, 'settings': self.settings, 'mlp': self.mlp, **size}
+        return {'arch': self.arch, 'settings': self.settings, 'mlp': self.mlp, 'ramp': self.ramp, **size}
 
     def build(self, **options: Any) -> Network:
         """The network as a classifier has it, without a head; ``options`` take precedence.

@@ -256,6 +256,7 @@ def test_activations_are_recomputed_where_asked() -> None:
     assert build(f'{PEER}:cp', TINY, Plan('train')).grad_checkpointing
     assert build('timm:deit_tiny_patch16_224:cp', TINY, Plan('train')).model.grad_checkpointing
     assert build('b0:uniform:cp', TINY, Plan('train')).settings == build('b0:uniform', TINY, Plan('train')).settings
+    assert {setting.ramp for setting in build('b0:bias', TINY, Plan('train')).settings} == {'bias'}
 
 
 class Outside(PVTv2):

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ss_backbones import BlockSetting
 from ss_backbones.layers import Mlp, chunking
+from ss_backbones.settings import RAMPS
 
 
 @pytest.mark.parametrize('drop', [0.0, 0.3])
@@ -135,8 +136,9 @@ def test_gradients_are_of_the_weights_that_were_used(setting: BlockSetting, kind
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
-def test_autocast_in_training(dtype: torch.dtype) -> None:
-    setting = BlockSetting(pos_scale=1.0, mlp_split=0.5)
+@pytest.mark.parametrize('ramp', RAMPS)
+def test_autocast_in_training(dtype: torch.dtype, ramp: str) -> None:
+    setting = BlockSetting(pos_scale=1.0, mlp_split=0.5, ramp=ramp)
     mlp = make_mlp(setting, 'conv').train()
     x = torch.randn(2, 6, 7, 16, requires_grad=True)
     inputs = [x, *mlp.parameters()]
@@ -154,11 +156,18 @@ def test_autocast_in_training(dtype: torch.dtype) -> None:
         torch.testing.assert_close(ours_grad / scale, plain_grad / scale, **tolerance)
 
 
-def test_second_derivatives() -> None:
-    mlp = make_mlp(BlockSetting(pos_scale=1.0, mlp_split=0.5), dim=4).double().train()
+@pytest.mark.parametrize('ramp', RAMPS)
+def test_second_derivatives(ramp: str) -> None:
+    mlp = make_mlp(BlockSetting(pos_scale=1.0, mlp_split=0.5, ramp=ramp), dim=4).double().train()
     x = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(mlp, (x,))
-    assert torch.autograd.gradgradcheck(mlp, (x,))
+    names = [name for name in ('fc2.bias', 'bypass_bias') if name in dict(mlp.named_parameters())]
+
+    def call(x: torch.Tensor, *biases: torch.Tensor) -> torch.Tensor:
+        return functional_call(mlp, dict(zip(names, biases, strict=True)), x)
+
+    inputs = (x, *(mlp.get_parameter(name).detach().requires_grad_() for name in names))
+    assert torch.autograd.gradcheck(call, inputs)
+    assert torch.autograd.gradgradcheck(call, inputs)
 
 
 @pytest.mark.parametrize('setting', [BlockSetting(), BlockSetting(act='ReLU')], ids=repr)

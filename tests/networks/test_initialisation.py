@@ -38,7 +38,16 @@ def test_init_weights_gives_what_the_constructor_gives(make: Small) -> None:
     ramps = [m for m in model.modules() if isinstance(m, Mlp) and m.ramp]
     assert bool(ramps) == (make.options.get('settings') != 'uniform')
     for mlp in ramps:
-        torch.testing.assert_close(mlp.pos_bias, mlp.ramp * torch.arange(mlp.hidden) / (mlp.hidden - 1))
+        ramp = mlp.ramp * torch.arange(mlp.hidden) / (mlp.hidden - 1)
+        if make.options.get('ramp') != 'bias':
+            torch.testing.assert_close(mlp.pos_bias, ramp)
+            assert mlp.bypass_bias is None and not mlp.fc2.bias.any()
+            continue
+        assert mlp.pos_bias.shape == (0,)
+        torch.testing.assert_close(mlp.fc2.bias, mlp.fc2.weight @ ramp[: mlp.hidden - mlp.bypass])
+        assert (mlp.bypass_bias is None) == (mlp.bypass == 0)
+        if mlp.bypass:
+            torch.testing.assert_close(mlp.bypass_bias, ramp[-mlp.bypass :])
 
 
 @every_network

@@ -10,15 +10,18 @@ from reference import needs_reference
 import ss_backbones
 from ss_backbones import BlockSetting
 from ss_backbones.networks import PVTv2
+from ss_backbones.settings import RAMPS
 
 
 @needs_reference
+@pytest.mark.parametrize('ramp', RAMPS)
 @pytest.mark.parametrize('name', ['ss_pvt_v2_b0', 'ss_vit_tiny_patch16_224'])
-def test_the_official_outputs(name: str) -> None:
-    model = timm.create_model(name).double().eval()
-    shapes = {key: list(value.shape) for key, value in model.state_dict().items()}
+def test_the_official_outputs(name: str, ramp: str) -> None:
+    official = timm.create_model(name).double()
+    shapes = {key: list(value.shape) for key, value in official.state_dict().items()}
     assert shapes == reference.keys_and_shapes(name)
-    assert ss_backbones.load_weights(model, reference.weights(name, model)).share == 1
+    model = timm.create_model(name, ramp=ramp).double().eval()
+    assert ss_backbones.load_weights(model, reference.weights(name, official)).share == 1
     maps = ss_backbones.SSPVTv2('b0').double().eval()
     if 'pvt' in name:
         ss_backbones.load_weights(maps, model.state_dict())
