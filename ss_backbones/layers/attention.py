@@ -57,6 +57,14 @@ class Attention(nn.Module):
         """The layers that take what the norm before the attention returns; none of them pads its input."""
         raise NotImplementedError
 
+    def head_layers(self) -> list[tuple[nn.Linear, int]]:
+        """Of queries, keys and values each the layer that makes them, and the first of its ``heads * D`` rows there."""
+        raise NotImplementedError
+
+    def mix(self, x: Tensor, *layout: object) -> Tensor:
+        """What comes before the output projection: tokens, as :meth:`forward` gets them, to (B, N, heads * D)."""
+        raise NotImplementedError
+
     def inner_norms(self) -> list[tuple[nn.LayerNorm, list[nn.Linear]]]:
         """Norms inside the attention, each with the layers that take what it returns and nothing between."""
         return []
@@ -118,12 +126,20 @@ class SelfAttention(Attention):
         """See :class:`Attention`."""
         return [self.qkv]
 
+    def head_layers(self) -> list[tuple[nn.Linear, int]]:
+        """See :class:`Attention`."""
+        return [(self.qkv, i * self.num_heads * self.head_dim) for i in range(3)]
+
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """(B, N, C) to (B, N, C), where N is grid[0] * grid[1] patches, with the class token, if any, before them."""
+        return self._project(self.mix(x, grid))
+
+    def mix(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """See :class:`Attention`."""
         dropout = self.attn_drop if self.training else 0.0
         if self.window_size is None:
-            return self._project(attend(self.qkv(x), self.num_heads, dropout))
-        return self._project(attend_in_windows(self.qkv(x), grid, self.window_size, self.num_heads, dropout))
+            return attend(self.qkv(x), self.num_heads, dropout)
+        return attend_in_windows(self.qkv(x), grid, self.window_size, self.num_heads, dropout)
 
 
 def attend(
@@ -224,6 +240,10 @@ class SpatialReductionAttention(Attention):
         """See :class:`Attention`. A scale and a shift commute with the pooling, and with a border that is repeated."""
         return [self.q, self.kv if self.sr is None else self.sr]
 
+    def head_layers(self) -> list[tuple[nn.Linear, int]]:
+        """See :class:`Attention`."""
+        return [(self.q, 0), (self.kv, 0), (self.kv, self.num_heads * self.head_dim)]
+
     def inner_norms(self) -> list[tuple[nn.LayerNorm, list[nn.Linear]]]:
         """See :class:`Attention`; in the linear variant a GELU stands between."""
         return [] if self.sr is None or self.linear else [(self.norm, [self.kv])]
@@ -234,12 +254,15 @@ class SpatialReductionAttention(Attention):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, H, W, C)."""
-        h, w = x.shape[1:3]
+        return self._project(self.mix(x)).unflatten(1, x.shape[1:3])
+
+    def mix(self, x: Tensor) -> Tensor:
+        """See :class:`Attention`."""
         q = self._heads(self.q(x))
         keys, values = self.kv(self._reduce(x)).chunk(2, dim=-1)
         dropout = self.attn_drop if self.training else 0.0
         out = F.scaled_dot_product_attention(q, self._heads(keys), self._heads(values), dropout_p=dropout)
-        return self._project(out.transpose(1, 2).flatten(2)).unflatten(1, (h, w))
+        return out.transpose(1, 2).flatten(2)
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, H, W, heads * D) to a (B, heads, H * W, D) view."""

@@ -56,29 +56,15 @@ class HiddenMlp(nn.Module):
 
     def _convolve(self, x: Tensor, rows: slice | None = None) -> Tensor:
         """(B, H, W, C) to (B, H, W, C); ``rows`` keeps those alone in what comes out."""
-        hidden = self.fc1(x)
+        hidden = self.convolve(self.fc1(x))
+        return self.finish(hidden if rows is None else hidden[:, rows])
+
+    def convolve(self, hidden: Tensor) -> Tensor:
+        """The depthwise convolution, and the ReLU before it: (B, H, W, hidden) to (B, H, W, hidden)."""
         if self.relu_before_conv:
             hidden = F.relu(hidden)
         # Both permutes are views: channels-last tokens are a channels-last image.
-        hidden = self.dwconv(hidden.permute(0, 3, 1, 2))
-        if rows is not None:
-            hidden = hidden[:, :, rows]
-        return self.finish(hidden.permute(0, 2, 3, 1))
-
-    def has_fixed_ramp(self) -> bool:
-        """Whether a ramp is added to the hidden features."""
-        return self.pos_bias is not None and self.ramp_as == 'paper'
-
-    @torch.no_grad()
-    def start_ramp(self) -> None:
-        """Put the ramp into the biases where it belongs there, after the second linear was initialised."""
-        if self.ramp <= 0 or self.ramp_as == 'paper' or self.fc2.weight.is_meta:
-            return
-        inner, share = self.fc2.in_features, float(self.ramp_as == 'bias')
-        ramp = share * self.expected_ramp().to(self.fc2.weight)
-        self.fc2.bias.add_(self.fc2.weight @ ramp[:inner])
-        if self.bypass_bias is not None:
-            self.bypass_bias.copy_(ramp[inner:])
+        return self.dwconv(hidden.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
     def finish(self, hidden: Tensor) -> Tensor:
         """What follows the hidden features: (..., hidden) to (..., C)."""
@@ -164,6 +150,28 @@ class Mlp(HiddenMlp):
         # float32 first, as in the official models, whatever the default dtype is.
         ramp = torch.linspace(0, self.ramp, self.hidden, dtype=torch.float32)
         return ramp.to(torch.get_default_dtype())
+
+    def has_fixed_ramp(self) -> bool:
+        """Whether a ramp is added to the hidden features."""
+        return self.pos_bias is not None and self.ramp_as == 'paper'
+
+    @torch.no_grad()
+    def start_ramp(self) -> None:
+        """Put the ramp into the biases where it belongs there, after the second linear was initialised."""
+        if self.ramp <= 0 or self.ramp_as == 'paper' or self.fc2.weight.is_meta:
+            return
+        inner, share = self.fc2.in_features, float(self.ramp_as == 'bias')
+        ramp = share * self.expected_ramp().to(self.fc2.weight)
+        self.fc2.bias.add_(self.fc2.weight @ ramp[:inner])
+        if self.bypass_bias is not None:
+            self.bypass_bias.copy_(ramp[inner:])
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the activation returns, without the ramp: tokens, as :meth:`forward` gets them, to (..., hidden)."""
+        hidden = self.fc1(x)
+        if self.dwconv is not None:
+            hidden = self.convolve(hidden)
+        return self.act(hidden)
 
     @torch.no_grad()
     def reset_buffers(self) -> None:

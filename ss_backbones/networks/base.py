@@ -36,7 +36,8 @@ class Network(nn.Module):
 
     A subclass says what it is by the class attributes, builds its layers after this constructor has checked what all
     networks share, and hands keywords that it does not know on to this constructor, which refuses unknown ones in
-    words. It implements :meth:`forward`, :meth:`freezable`, :meth:`get_layer_depth` and :meth:`init_layer`.
+    words. It implements :meth:`forward`, :meth:`block_input`, :meth:`freezable`, :meth:`get_layer_depth` and
+    :meth:`init_layer`.
 
     Args:
         arch: One of :attr:`archs`, or a dict with the fields of its entries.
@@ -151,6 +152,19 @@ class Network(nn.Module):
     def all_blocks(self) -> list[Block]:
         """The built blocks over all stages, in the order of their settings."""
         return [module for module in self.modules() if isinstance(module, Block)]
+
+    def block_input(self, index: int, x: Tensor) -> Tensor:
+        """What a built block gets, for whom runs the blocks one by one.
+
+        Args:
+            index: The block.
+            x: What the block before it returned; for the first one, the images (B, in_channels, H, W).
+        """
+        raise NotImplementedError
+
+    def layout(self, height: int, width: int) -> tuple[object, ...]:
+        """What the blocks get beside the tokens, for images of so many pixels."""
+        return ()
 
     def freezable(self) -> list[list[nn.Module | nn.Parameter]]:
         """What can be frozen, in order: the stem, then the built parts; each may consist of several things."""

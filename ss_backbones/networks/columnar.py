@@ -133,6 +133,14 @@ class ColumnarNetwork(Network):
             m[:, :, : -(-height // stride), : -(-width // stride)] for m, stride in zip(maps, self.strides, strict=True)
         )
 
+    def block_input(self, index: int, x: Tensor) -> Tensor:
+        """See :class:`Network`: (B, N, C) between the blocks."""
+        return x if index else self.embed(self.checked(x))[0]
+
+    def layout(self, height: int, width: int) -> tuple[tuple[int, int]]:
+        """See :class:`Network`: the height and width in patches."""
+        return (self.grid_of(height, width),)
+
     def freezable(self) -> list[list[nn.Module | nn.Parameter]]:
         """See :class:`Network`. The norm goes with the last block of the arch; a pyramid is never frozen."""
         parts = [self.stem(), *([block] for block in self.blocks)]

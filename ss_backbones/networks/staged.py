@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -80,6 +81,16 @@ class StagedNetwork(Network):
             if i in after:
                 maps.append(x)
         return maps
+
+    def block_input(self, index: int, x: Tensor) -> Tensor:
+        """See :class:`Network`: (B, H, W, C) between the blocks."""
+        if index == 0:
+            return self.patch_embed(self.checked(x))
+        for before, stage in pairwise(self.stages):
+            index -= len(before.blocks)
+            if index == 0:
+                return stage.downsample(before.norm(x).permute(0, 3, 1, 2))
+        return x
 
     def freezable(self) -> list[list[nn.Module | nn.Parameter]]:
         """See :class:`Network`."""
