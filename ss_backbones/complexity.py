@@ -39,10 +39,23 @@ def complexity(model: nn.Module, shape: Sequence[int] = (1, 3, 224, 224)) -> Com
     if len(shape) != 4 or min(shape) < 1:
         raise ValueError(f'shape={tuple(shape)} must be (B, C, H, W), all at least 1.')
     params = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return Complexity(macs=_counted(model, shape).get_total_flops() // 2, params=params)
+
+
+def module_macs(model: nn.Module, names: Sequence[str], shape: Sequence[int]) -> tuple[int, list[int]]:
+    """The multiply-adds of a forward pass, and those of some modules in it, by their names; see :func:`complexity`."""
+    counter = _counted(model, shape)
+    counts = counter.get_flop_counts()
+    inside = [sum(counts[f'{type(model).__name__}.{name}'].values()) // 2 for name in names]
+    return counter.get_total_flops() // 2, inside
+
+
+def _counted(model: nn.Module, shape: Sequence[int]) -> FlopCounterMode:
+    """torch's counter after one forward pass."""
     # On the meta device nothing is computed or stored, and torch's counter sees the products inside fused attention,
     # which on the CPU it counts as 0.
     twin = copy.deepcopy(model).to('meta').eval()
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         twin(torch.empty(*shape, device='meta'))
-    return Complexity(macs=counter.get_total_flops() // 2, params=params)
+    return counter

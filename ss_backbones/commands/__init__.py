@@ -16,6 +16,7 @@ COMMANDS = {
     'test': 'test a trained detector or segmenter',
     'pretrain': 'train a classifier',
     'evaluate': 'evaluate a classifier',
+    'inherit': 'weights for an SS network out of those of the plain one',
     'convert': 'turn a checkpoint of one layout into another',
     'export': 'write a network as ONNX',
     'benchmark': 'time backbones and detectors against others',

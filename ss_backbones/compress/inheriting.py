@@ -1,0 +1,189 @@
+"""The weights of a network with other settings out of a trained one's, from unlabelled images and without training.
+
+Block by block, each on the tokens that the blocks before it make, which are made already, so that their errors are
+corrected and do not add up:
+
+- What both networks have is copied: embedding, norms, reductions, positions, downsamplings, head.
+- A narrower attention gets for every head those queries and keys, and values and projections, of its width that change
+  its products and outputs least (:mod:`.low_rank`).
+- A narrower MLP keeps the hidden units that serve it best, with the new activation (:meth:`.Regression.choose`).
+- The output projection and the second linear are fitted towards the trained network's tokens, about what was copied
+  (:class:`.Regression`). A ramp is taken off the bias.
+- What bypasses a layer is fitted before it (:mod:`.heads`, :mod:`.units`).
+
+Where the settings do not differ the block stays as it is, so equal settings give the trained network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UsageError
+from ..layers import Attention, Block, Mlp
+from ..networks import Network, network_in
+from .heads import make_heads, observe_heads, projected_tokens
+from .least_squares import Regression
+from .streams import Streams, error_after, temporary_streams
+from .units import Candidates, fit_bypass, set_outputs
+
+_THEIRS, _OURS, _BEFORE, _NEXT = 'theirs', 'ours', 'before', 'next'  # tokens: the trained network's, the new one's, ...
+_DRAWN_LIKE = 0  # seed of what is drawn for wider layers
+
+
+@dataclass(frozen=True)
+class BlockError:
+    """What a new block leaves over of the trained network's tokens.
+
+    Args:
+        block: Its number, from 0.
+        error: Mean square of the difference of the tokens after it, relative to what the trained block adds to its own.
+    """
+
+    block: int
+    error: float
+
+
+@torch.no_grad()
+def inherit_blocks(source: nn.Module, target: nn.Module, images: Iterable[Tensor]) -> Iterator[BlockError]:
+    """Give a network the weights that come nearest to a trained one's; a generator, which makes a block at a time.
+
+    Args:
+        source: The trained network, or a classifier or backbone around it, in evaluation mode.
+        target: One of the same class and arguments, in evaluation mode, with other settings; it is changed.
+        images: Batches of normalised images (B, C, H, W).
+
+    Yields:
+        The errors, block by block.
+
+    Raises:
+        UsageError: The images are too few for the network, or its settings change layers that are not known here.
+        OutputError: The disk is too small for the tokens.
+    """
+    theirs, ours = network_in(source), network_in(target)
+    _copy_outside(source, target)
+    with temporary_streams(next(ours.parameters()).device) as streams:
+        _embed(ours, images, streams)
+        generator = torch.Generator().manual_seed(_DRAWN_LIKE)
+        for i, (old, new) in enumerate(zip(theirs.all_blocks(), ours.all_blocks(), strict=True)):
+            if i:
+                for name in (_THEIRS, _OURS):
+                    streams.update(name, lambda _, x, i=i: ours.block_input(i, x), name)
+            streams.update(_BEFORE, lambda _, x: x, _THEIRS)
+            _make_attention(old, new, streams, generator)
+            _make_mlp(old, new, streams, generator)
+            yield BlockError(i, error_after(streams, (_BEFORE, _THEIRS, _OURS)))
+
+
+def _copy_outside(source: nn.Module, target: nn.Module) -> None:
+    """Copy whatever stands in no attention and no MLP."""
+    blocks = [name for name, module in target.named_modules() if isinstance(module, Block)]
+    inside = tuple(f'{name}.{part}.' for name in blocks for part in ('attn', 'mlp'))
+    target.load_state_dict(
+        {key: value for key, value in source.state_dict().items() if not key.startswith(inside)}, strict=False
+    )
+
+
+def _embed(network: Network, images: Iterable[Tensor], streams: Streams) -> None:
+    """Turn the images into the first block's tokens.
+
+    Raises:
+        UsageError: In some block all of them have fewer tokens than these have channels.
+    """
+    device, count, needed = next(network.parameters()).device, 0, 0
+    for batch in images:
+        batch = batch.to(device)
+        needed = needed or _least_images(network, batch[:1])
+        count += len(batch)
+        tokens = network.block_input(0, batch)
+        streams.append(network.layout(*batch.shape[-2:]), **{_THEIRS: tokens, _OURS: tokens})
+    if count < max(1, needed):
+        raise UsageError(
+            f'{count} images are too few: in every block their tokens must be as many as the channels of these. Give '
+            f'{needed or 1} images of this size or more, or larger ones.'
+        )
+
+
+def _least_images(network: Network, image: Tensor) -> int:
+    """How many images make as many tokens as these have channels in every block."""
+    shapes: list[torch.Size] = []
+    hooks = [
+        block.norm1.register_forward_hook(lambda _, inputs, output: shapes.append(output.shape))
+        for block in network.all_blocks()
+    ]
+    network(image)
+    for hook in hooks:
+        hook.remove()
+    return max(-(-shape[-1] // shape[:-1].numel()) for shape in shapes)
+
+
+def _make_attention(old: Block, new: Block, streams: Streams, generator: torch.Generator) -> None:
+    """The attention of a block; the tokens of both networks are those after it then."""
+    streams.update(_NEXT, lambda layout, x: x + old.attn(old.norm1(x), *layout), _THEIRS)
+    _copy_equal(old.attn, new.attn)
+    if isinstance(new.attn, Attention):
+        if (old.attn.head_dim, old.attn.token_bypass) != (new.attn.head_dim, new.attn.token_bypass):
+            batches = (
+                (layout, new.norm1(ours), (after - ours).flatten(1, -2))
+                for layout, ours, after in streams.read(_OURS, _NEXT)
+            )
+            make_heads(old.attn, new.attn, observe_heads(old.attn, new.attn, batches), generator)
+        regression = Regression(new.attn.proj.weight, new.attn.proj.bias)
+        for layout, ours, after in streams.read(_OURS, _NEXT):
+            mixed = new.attn.mix(new.norm1(ours), *layout)
+            first = slice(projected_tokens(new.attn, mixed.shape[1]))
+            regression.add(mixed[:, first], (after - ours).flatten(1, -2)[:, first])
+        _set_linear(new.attn.proj, *regression.solve())
+    streams.update(_OURS, lambda layout, x: x + new.attn(new.norm1(x), *layout), _OURS)
+    streams.rename(_NEXT, _THEIRS)
+
+
+def _make_mlp(old: Block, new: Block, streams: Streams, generator: torch.Generator) -> None:
+    """The MLP of a block; the tokens of both networks are those after it then."""
+    streams.update(_NEXT, lambda _, x: x + old.mlp(old.norm2(x)), _THEIRS)
+    if isinstance(new.mlp, Mlp):
+        candidates = Candidates(old.mlp, new.mlp, generator)
+        same_bypass = old.mlp.bypass == new.mlp.bypass
+        outputs, inner = new.mlp.fc2.out_features, new.mlp.fc2.in_features
+        free = candidates.units.hidden - (new.mlp.bypass if same_bypass else 0)  # the last ones keep their channels
+        regression = Regression(candidates.weight[:outputs, :free], candidates.bias[:outputs])
+        for _, ours, after in streams.read(_OURS, _NEXT):
+            features = candidates.units.features(new.norm2(ours))
+            regression.add(features[..., :free], (after - ours)[..., :outputs])
+        chosen = regression.choose(inner)
+        candidates.take(new.mlp, torch.cat((chosen, torch.arange(free, candidates.units.hidden))))
+        if same_bypass:
+            shift = candidates.bias[outputs:]
+        else:
+            shift = fit_bypass(
+                new.mlp, lambda: ((new.norm2(x), after - x) for _, x, after in streams.read(_OURS, _NEXT))
+            )
+        set_outputs(new.mlp, *regression.solve(chosen), shift)
+    else:
+        _copy_equal(old.mlp, new.mlp)
+    streams.update(_OURS, lambda _, x: x + new.mlp(new.norm2(x)), _OURS)
+    streams.rename(_NEXT, _THEIRS)
+
+
+def _copy_equal(old: nn.Module, new: nn.Module) -> None:
+    """Copy the tensors of one shape; where this module does not know the rest, they must be all.
+
+    Raises:
+        UsageError: They are not.
+    """
+    own = new.state_dict()
+    same = {key: value for key, value in old.state_dict().items() if key in own and own[key].shape == value.shape}
+    if len(same) < len(own) and not isinstance(new, Attention):
+        raise UsageError(
+            f'A {type(new).__name__} cannot be made out of a {type(old).__name__} with other tensors, such as '
+            f'{next(key for key in own if key not in same)}. Take settings that leave it as it is.'
+        )
+    new.load_state_dict(same, strict=False)
+
+
+def _set_linear(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
+    layer.weight.copy_(weight)
+    layer.bias.copy_(bias)
