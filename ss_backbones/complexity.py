@@ -56,6 +56,7 @@ def _counted(model: nn.Module, shape: Sequence[int]) -> FlopCounterMode:
     # which on the CPU it counts as 0.
     twin = copy.deepcopy(model).to('meta').eval()
     counter = FlopCounterMode(display=False)
+    dtype = next((p.dtype for p in twin.parameters()), None)
     with torch.no_grad(), counter:
-        twin(torch.empty(*shape, device='meta'))
+        twin(torch.empty(*shape, device='meta', dtype=dtype))
     return counter

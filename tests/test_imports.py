@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[1] / 'ss_backbones'
 LAYERS = [
     ['__init__', '__main__'],
     ['commands'],
-    ['probing', 'deploy.onnx', 'classification', 'benchmark'],
+    ['probing', 'compress', 'deploy.onnx', 'classification', 'benchmark'],
     ['openmmlab'],
     ['timm_models'],
     ['checkpoints'],

@@ -33,8 +33,12 @@ def main(argv: Sequence[str], program: str) -> None:
     picture = out.with_suffix('.png') if find_spec('matplotlib') else None
     for file in filter(None, (out, picture)):
         check_new(file)
+    import torch
+
     from .. import register
 
+    if arguments.device == 'cuda' and not torch.cuda.is_available():
+        raise UsageError('--device cuda: no CUDA device is available here; leave it out.')
     register()
     from ..checkpoints.writing import write_checkpoint, write_safetensors
     from ..compress.images import images_below
@@ -89,7 +93,7 @@ def _parser(program: str) -> Parser:
     parser.add_argument('--count', type=_positive, default=1024, help='how many images are taken (default: 1024)')
     parser.add_argument('--batch-size', type=_positive, default=32, help='images at a time (default: 32)')
     parser.add_argument('--seed', type=int, default=0, help='which images are taken (default: 0)')
-    parser.add_argument('--device', default='cpu', help='(default: cpu)')
+    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu', help='(default: cpu)')
     return parser
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..checkpoints.extraction import extract
 from ..checkpoints.files import read_checkpoint, reason
 from ..checkpoints.matching import HEAD, LoadReport, match
-from ..errors import CheckpointError, MismatchError
+from ..errors import CheckpointError, MismatchError, UsageError
 from .models import Model
 
 FROM_TIMM = 'timm:'
@@ -67,13 +67,16 @@ def build_source(weights: Mapping[str, Tensor], source: str, model: Model) -> tu
     """
     found, first = None, None
     for settings in _KINDS:
-        with torch.device('meta'):
-            network = model.build(settings, None)
         try:
+            with torch.device('meta'):
+                network = model.build(settings, None)
             found = match(weights, network, source=source).report
             break
         except MismatchError as error:
             first = first or MismatchError(error.report, error.problem)
+        except UsageError:  # a network with these settings there is not
+            if first is None:
+                raise
     if found is None:
         raise first
     classes = _classes(found, weights)
