@@ -5,9 +5,8 @@
 CIFAR10 has the folders train/CLASS and val/CLASS with images of 32 x 32 pixels. A row of OUT.csv is an epoch of a run;
 what is in the file already is not run again, so that a study can be stopped and continued.
 
-Every run has the same recipe: AdamW at a constant 1e-3, weight decay 0.05 but for norms and biases, batches of 128,
-shifts by up to 4 pixels and flips. The plain network has ``settings='uniform'``; a ViT has patches of 16 pixels, so 4
-of them. ``ramp_share`` is the part of the squared gradient of the second linear's weights that lies in the direction of
+Every run has the recipe of cifar.py at a learning rate of 1e-3. The plain network has ``settings='uniform'``; a ViT has
+patches of 16 pixels, so 4 of them. ``ramp_share`` is the part of the squared gradient of the second linear's weights that lies in the direction of
 the ramp, for 512 training images after the epoch, as the median over the blocks whose settings have a ramp.
 """
 
@@ -17,19 +16,16 @@ import time
 from pathlib import Path
 from statistics import median
 
-import numpy as np
 import timm
 import torch
+from cifar import NETWORKS, RATE, Data, read, top1, train
 from rich.console import Console
-from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.datasets import ImageFolder
 
 import ss_backbones
 from ss_backbones.layers import Mlp
 
-NETWORKS = {'ss_pvt_v2_b0': {}, 'ss_vit_tiny_patch16_224': {'img_size': 32}}
 WAYS = {
     'plain': {'settings': 'uniform'},
     'paper': {'ramp': 'paper'},
@@ -37,27 +33,6 @@ WAYS = {
     'none': {'ramp': 'none'},
 }
 FIELDS = ('network', 'way', 'seed', 'epoch', 'top1', 'loss', 'ramp_share', 'seconds')
-MEAN, STD = torch.tensor(timm.data.IMAGENET_DEFAULT_MEAN), torch.tensor(timm.data.IMAGENET_DEFAULT_STD)
-BATCH = 128
-
-
-def read_images(folder: Path) -> tuple[Tensor, Tensor]:
-    """All images of a folder with a folder for each class: (N, 3, 32, 32) normalised, and their (N,) labels."""
-    found = ImageFolder(folder)
-    images = torch.from_numpy(np.stack([np.asarray(image) for image, _ in found]))
-    return ((images / 255 - MEAN) / STD).permute(0, 3, 1, 2).contiguous(), torch.tensor(found.targets)
-
-
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Shift by up to 4 pixels, and flip every other image on average."""
-    count, _, height, width = images.shape
-    dy, dx = torch.randint(0, 9, (2, count), generator=generator)
-    rows = (dy[:, None] + torch.arange(height))[:, :, None]
-    columns = torch.arange(width).expand(count, -1)
-    columns = torch.where(torch.rand(count, 1, generator=generator) < 0.5, columns, columns.flip(1))
-    columns = (dx[:, None] + columns)[:, None, :]
-    pixels = F.pad(images, (4, 4, 4, 4)).permute(0, 2, 3, 1)
-    return pixels[torch.arange(count)[:, None, None], rows, columns].permute(0, 3, 1, 2)
 
 
 def ramp_share(model: nn.Module, ramped: list[str], images: Tensor, labels: Tensor) -> float:
@@ -73,7 +48,7 @@ def ramp_share(model: nn.Module, ramped: list[str], images: Tensor, labels: Tens
     return median(shares)
 
 
-def run(network: str, way: str, seed: int, epochs: int, data: dict[str, tuple[Tensor, Tensor]], device: str) -> list:
+def run(network: str, way: str, seed: int, epochs: int, data: Data, device: str) -> list:
     """The rows of one training."""
     options = {**NETWORKS[network], 'num_classes': len(data['val'][1].unique())}
     with torch.device('meta'):
@@ -81,31 +56,14 @@ def run(network: str, way: str, seed: int, epochs: int, data: dict[str, tuple[Te
     ramped = [name for name, part in specific.named_modules() if isinstance(part, Mlp) and part.ramp > 0]
     torch.manual_seed(seed)
     model = timm.create_model(network, **options, **WAYS[way]).to(device)
-    optimizer = create_optimizer_v2(model, opt='adamw', lr=1e-3, weight_decay=0.05)
-    generator = torch.Generator().manual_seed(seed)
     images, labels = data['train']
     some = torch.linspace(0, len(images) - 1, 512).long()
     rows, start = [], time.perf_counter()
-    for epoch in range(1, epochs + 1):
-        model.train()
-        total = torch.zeros((), device=device)
-        for batch in torch.randperm(len(images), generator=generator).split(BATCH):
-            inputs = augment(images[batch], generator).to(device)
-            loss = F.cross_entropy(model(inputs), labels[batch].to(device))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += loss.detach() * len(batch)
-        seconds = time.perf_counter() - start
-        model.eval()
+    trained = train(model, data, epochs * [RATE], torch.Generator().manual_seed(seed))
+    for epoch, loss in enumerate(trained, start=1):
+        seconds, accuracy = time.perf_counter() - start, top1(model, data)
         share = ramp_share(model, ramped, images[some].to(device), labels[some].to(device))
-        with torch.inference_mode():
-            right = sum(
-                (model(x.to(device)).argmax(1).cpu() == y).sum().item()
-                for x, y in zip(*(part.split(500) for part in data['val']), strict=True)
-            )
-        top1 = 100 * right / len(data['val'][1])
-        figures = f'{top1:.2f}', f'{total.item() / len(images):.4f}', f'{share:.4f}', f'{seconds:.0f}'
+        figures = f'{accuracy:.2f}', f'{loss:.4f}', f'{share:.4f}', f'{seconds:.0f}'
         rows.append(dict(zip(FIELDS, (network, way, seed, epoch, *figures), strict=True)))
     return rows
 
@@ -115,15 +73,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('data', type=Path)
     parser.add_argument('out', type=Path)
-    parser.add_argument('--networks', nargs='+', choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument('--networks', nargs='+', choices=NETWORKS, default=['ss_pvt_v2_b0', 'ss_vit_tiny_patch16_224'])
     parser.add_argument('--ways', nargs='+', choices=WAYS, default=list(WAYS))
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--epochs', type=int, default=10)
     parser.add_argument('--device', default='cpu')
     arguments = parser.parse_args()
     ss_backbones.register()
-    data = {part: read_images(arguments.data / part) for part in ('train', 'val')}
-    console = Console()
+    data, console = read(arguments.data), Console()
     for seed in arguments.seeds:
         for network in arguments.networks:
             for way in arguments.ways:
