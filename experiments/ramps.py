@@ -6,8 +6,9 @@ CIFAR10 has the folders train/CLASS and val/CLASS with images of 32 x 32 pixels.
 what is in the file already is not run again, so that a study can be stopped and continued.
 
 Every run has the recipe of cifar.py at a learning rate of 1e-3. The plain network has ``settings='uniform'``; a ViT has
-patches of 16 pixels, so 4 of them. ``ramp_share`` is the part of the squared gradient of the second linear's weights that lies in the direction of
-the ramp, for 512 training images after the epoch, as the median over the blocks whose settings have a ramp.
+patches of 16 pixels, so 4 of them. ``ramp_share`` is the part of the squared gradient of the second linear's weights
+that lies in the direction of the ramp, for 512 training images after the epoch, as the median over the blocks whose
+settings have a ramp.
 """
 
 import argparse

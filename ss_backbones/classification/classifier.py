@@ -10,7 +10,7 @@ from timm.data.random_erasing import RandomErasing
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor, nn
 
-from ..networks.arguments import check_rate
+from ..networks.arguments import check_flag, check_rate
 from ..openmmlab.pretrained import is_pretrained, load_pretrained
 from ..registry import MODELS
 from ..timm_models.models import name_and_options
@@ -28,8 +28,8 @@ class ImageClassifier(BaseModel):
         mixup: Arguments of timm's Mixup (``mixup_alpha``, ``cutmix_alpha``, ``prob``, ...); None for none.
         random_erasing: Arguments of timm's RandomErasing (``probability``, ``mode``, ...); None for none.
         label_smoothing: Share of a label that goes to all classes, in [0, 1).
-        teacher: A trained timm model to learn from too, see :class:`Teacher`, and ``alpha``, the weight of its loss in
-            [0, 1); None for none.
+        teacher: A trained timm model to learn from too, see :class:`Teacher`, with ``alpha``, the weight of its loss in
+            [0, 1), and ``soft``; None for none.
         init_cfg: ``dict(type='Pretrained', checkpoint=FILE)`` starts from weights of any layout that
             :func:`~ss_backbones.load_weights` knows; a head for other classes starts anew.
 
@@ -66,7 +66,9 @@ class ImageClassifier(BaseModel):
             self.alpha = theirs.pop('alpha', 0.5)
             check_rate('teacher: alpha', self.alpha)
             processor = self.data_preprocessor
-            self.teacher = Teacher(theirs, network.num_classes, processor.mean, processor.std)
+            soft = theirs.pop('soft', False)
+            check_flag('teacher: soft', soft)
+            self.teacher = Teacher(theirs, network.num_classes, processor.mean, processor.std, soft)
         self.loss: nn.Module = (
             LabelSmoothingCrossEntropy(label_smoothing) if self.mixup is None else SoftTargetCrossEntropy()
         )

@@ -11,7 +11,7 @@ from ..timm_models.models import name_and_options
 
 
 class Teacher:
-    """Gives the classes that a trained timm model sees in the student's images.
+    """Gives what a trained timm model sees in the student's images.
 
     It is no module, so that it is neither trained nor saved, nor copied for averages of the weights.
 
@@ -21,14 +21,19 @@ class Teacher:
         num_classes: The student's classes.
         mean: Mean of the student's images, by channel, in [0, 255].
         std: Their standard deviation.
+        soft: Give the probability of every class, not the likeliest one.
 
     Raises:
         ValueError: timm has no such model, no weights are asked for, or it has another number of classes.
 
-    Source: hard-label distillation, DeiT (arXiv 2012.12877, section 4), with the class token alone.
+    Source: hard-label distillation, DeiT (arXiv 2012.12877, section 4), with the class token alone; soft labels as in
+    Hinton et al. (arXiv 1503.02531), at a temperature of 1.
     """
 
-    def __init__(self, model: Mapping[str, object], num_classes: int, mean: Tensor, std: Tensor) -> None:
+    def __init__(
+        self, model: Mapping[str, object], num_classes: int, mean: Tensor, std: Tensor, soft: bool = False
+    ) -> None:
+        self.soft = soft
         name, options = name_and_options('teacher', model)
         if not options.get('pretrained') and not options.get('checkpoint_path'):
             raise ValueError(
@@ -63,8 +68,9 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
-        """The classes (B,) of normalised images (B, 3, H, W)."""
+        """The classes (B,) of normalised images (B, 3, H, W), or the probabilities (B, num_classes)."""
         if self.scale.device != x.device:
             self.model.to(x.device)
             self.scale, self.shift = self.scale.to(x.device), self.shift.to(x.device)
-        return self.model(x * self.scale + self.shift).argmax(1)
+        logits = self.model(x * self.scale + self.shift)
+        return logits.softmax(1) if self.soft else logits.argmax(1)

@@ -107,6 +107,14 @@ def test_a_student_learns_the_teachers_classes(teacher: dict[str, object], monke
     assert copy.deepcopy(model).teacher is model.teacher  # averages of the weights copy the model
 
 
+def test_a_student_learns_the_teachers_probabilities(teacher: dict[str, object]) -> None:
+    model = classifier(teacher=dict(teacher, alpha=0.25, soft=True))
+    x = normalised(batch()['inputs'])
+    wanted, logits = model.teacher.model(x).softmax(1), model.backbone(x)
+    by_hand = -(wanted * logits.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(losses(model)['loss_teacher'], 0.25 * by_hand)
+
+
 def test_a_teacher_gets_images_in_its_own_normalisation(teacher: dict[str, object]) -> None:
     overlay = dict(pretrained_cfg_overlay=dict(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)))
     model = classifier(teacher={**teacher, **overlay})
@@ -126,6 +134,7 @@ def test_a_teacher_gets_images_in_its_own_normalisation(teacher: dict[str, objec
         (dict(backbone=dict()), 'name=None is no timm model'),
         (dict(label_smoothing=1.5), 'label_smoothing=1.5'),
         (dict(teacher=dict(name='resnet18')), 'resnet18 would teach with random weights'),
+        (dict(teacher=dict(name='resnet18', soft='yes')), "teacher: soft='yes'"),
         (dict(init_cfg=dict(type='Kaiming')), 'init_cfg=.*Kaiming.* must be dict'),
         (dict(teacher=dict(name='nothing')), "teacher: name='nothing' is no timm model"),
     ],

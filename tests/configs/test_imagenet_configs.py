@@ -21,7 +21,8 @@ from tiny_images import write_classes  # noqa: E402
 from ss_backbones.classification.recipe import fit_schedule, scale_learning_rate  # noqa: E402
 from ss_backbones.networks import PRESETS  # noqa: E402
 
-SS = [name for name in CLASSIFIERS if '/ss-' in name]
+INHERITED = [name for name in CLASSIFIERS if '/inherit/' in name]
+SS = [name for name in CLASSIFIERS if '/ss-' in name and name not in INHERITED]
 PROBES = {f'imagenet/dfc-deit-{name.split("_")[2]}_8xb128_in1k.py': name for name in DFC}
 FINE = [name for name in SS if 'ft384' in name]
 EXTRA = ['imagenet/ss-pvtv2-b0_8xb128-distill_in1k.py', 'imagenet/ss-pvtv2-b0_8xb128-ema_in1k.py']
@@ -32,7 +33,8 @@ def test_the_folder_holds_every_model_and_its_twin() -> None:
     names += [f'ss-vit-{row.arch}_8xb{rest}_in1k' for row in VIT for rest in ('128', '64-ft384')]
     expected = [f'imagenet/{name}.py' for name in names]
     assert sorted(SS) == sorted(expected + EXTRA)
-    assert sorted(CLASSIFIERS) == sorted([*SS, *(twin_of(name) for name in expected), *PROBES])
+    assert sorted(CLASSIFIERS) == sorted([*SS, *(twin_of(name) for name in expected), *PROBES, *INHERITED])
+    assert [name.replace('inherit/', '') for name in INHERITED] == [name for name in SS if name not in (*EXTRA, *FINE)]
 
 
 @pytest.mark.parametrize('name', [name for name in SS if name not in EXTRA])
@@ -91,6 +93,25 @@ def test_the_recipe_of_fine_tuning(name: str) -> None:
     assert config.model.init_cfg == dict(type='Pretrained', checkpoint='')
     with torch.device('meta'):
         assert MODELS.build({**config.model, 'init_cfg': None}).backbone.grid == (24, 24)
+
+
+@pytest.mark.parametrize('name', INHERITED)
+def test_the_recipe_after_inheriting(name: str) -> None:
+    config, scratch = read(name).copy(), read(name.replace('inherit/', ''))
+    scale_learning_rate(config, world_size=8)
+    fit_schedule(config)
+    optimizer, (warm_up, cosine) = config.optim_wrapper.optimizer, config.param_scheduler
+    assert (optimizer.lr, config.train_cfg.max_epochs) == (2e-4, 30)
+    assert config.optim_wrapper.paramwise_cfg.layer_decay_rate == 0.9
+    assert (warm_up.end, warm_up.start_factor * optimizer.lr) == (1, pytest.approx(2e-6))
+    assert (cosine.begin, cosine.end, cosine.eta_min) == (1, 30, 2e-6)
+    model = config.model
+    plain = dict(name=model.backbone.name, settings='uniform', checkpoint_path='', soft=True, alpha=0.5)
+    assert model.pop('teacher') == plain  # the network itself, as it was
+    assert model.pop('init_cfg') == dict(type='Pretrained', checkpoint='')
+    assert model == scratch.model
+    assert config.optim_wrapper.get('clip_grad') == scratch.optim_wrapper.get('clip_grad')
+    assert config.train_dataloader == scratch.train_dataloader
 
 
 @pytest.fixture(scope='module')
