@@ -91,7 +91,8 @@ def make_heads(old: Attention, new: Attention, moments: HeadMoments, generator: 
     """
     heads, wide, width = old.num_heads, old.head_dim, new.head_dim
     q, k, v = (_rows(old, i) for i in range(3))  # (heads, D, C + 1)
-    proj = old.proj.weight.double().cpu().unflatten(1, (heads, wide)).transpose(0, 1)  # (heads, C, D)
+    proj, bias = old.proj.weight.double().cpu(), old.proj.bias.double().cpu()
+    proj = proj.unflatten(1, (heads, wide)).transpose(0, 1)  # (heads, C, D)
     if width < wide:
         pairs = [query_key_pair(moments.queries[h], moments.keys[h], width) for h in range(heads)]
         for_q, for_k = (torch.stack(side) for side in zip(*pairs, strict=True))
@@ -105,14 +106,15 @@ def make_heads(old: Attention, new: Attention, moments: HeadMoments, generator: 
     elif new.token_bypass:
         order, maps, shifts = _heads_for_bypass(moments.bypass, heads)
         q, k, v = q[order], k[order], maps @ v[order]
-        v[..., -1] += shifts
+        v[..., -1] += shifts  # of the outputs as well, as attention takes means of values
         proj = torch.linalg.solve(maps, proj[order], left=False)
+        bias = bias - torch.einsum('hcd,hd->c', proj, shifts)
     q = q * (width / wide) ** 0.5  # the softmax's scale goes with the width
     for (layer, first), part in zip(new.head_layers(), (q, k, v), strict=True):
         rows = slice(first, first + heads * width)
         layer.weight[rows], layer.bias[rows] = part[..., :-1].flatten(0, 1), part[..., -1].flatten()
     new.proj.weight.copy_(proj.transpose(0, 1).flatten(1))
-    new.proj.bias.copy_(old.proj.bias)
+    new.proj.bias.copy_(bias)
 
 
 def with_drawn_rows(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -52,17 +52,22 @@ def inherit_blocks(source: nn.Module, target: nn.Module, images: Iterable[Tensor
     """Give a network the weights that come nearest to a trained one's; a generator, which makes a block at a time.
 
     Args:
-        source: The trained network, or a classifier or backbone around it, in evaluation mode.
-        target: One of the same class and arguments, in evaluation mode, with other settings; it is changed.
+        source: The trained network.
+        target: One of the same class and arguments, but for the settings; it is changed.
         images: Batches of normalised images (B, C, H, W).
 
     Yields:
         The errors, block by block.
 
     Raises:
-        UsageError: The images are too few for the network, or its settings change layers that are not known here.
+        UsageError: The networks differ in more than their settings, or in layers that are not known here, or one is in
+            training mode; or the images are too few.
         OutputError: The disk is too small for the tokens.
     """
+    if source.training or target.training:
+        raise UsageError(
+            'Both networks must be in evaluation mode, as dropout would count as what they compute: eval().'
+        )
     theirs, ours = network_in(source), network_in(target)
     _copy_outside(source, target)
     with temporary_streams(next(ours.parameters()).device) as streams:
@@ -79,12 +84,24 @@ def inherit_blocks(source: nn.Module, target: nn.Module, images: Iterable[Tensor
 
 
 def _copy_outside(source: nn.Module, target: nn.Module) -> None:
-    """Copy whatever stands in no attention and no MLP."""
+    """Copy whatever stands in no attention and no MLP.
+
+    Raises:
+        UsageError: It is not the same in both.
+    """
     blocks = [name for name, module in target.named_modules() if isinstance(module, Block)]
     inside = tuple(f'{name}.{part}.' for name in blocks for part in ('attn', 'mlp'))
-    target.load_state_dict(
-        {key: value for key, value in source.state_dict().items() if not key.startswith(inside)}, strict=False
+    theirs, ours = (
+        {key: value for key, value in network.state_dict().items() if not key.startswith(inside)}
+        for network in (source, target)
     )
+    shapes = ({key: tuple(value.shape) for key, value in state.items()} for state in (theirs, ours))
+    if different := dict(next(shapes).items() ^ next(shapes).items()):
+        raise UsageError(
+            f'The networks differ in more than their settings: {", ".join(list(different)[:3])}. Give two of the same '
+            'class, arch, size and classes.'
+        )
+    target.load_state_dict(theirs, strict=False)
 
 
 def _embed(network: Network, images: Iterable[Tensor], streams: Streams) -> None:

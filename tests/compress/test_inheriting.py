@@ -180,10 +180,22 @@ def test_too_few_images_and_how_many_are_needed() -> None:
         list(inherit_blocks(source, target, []))
 
 
+def test_networks_that_differ_in_more_than_settings() -> None:
+    make = CLASSIFIERS[0]
+    for options, text in ((dict(num_classes=7), 'head.bias'), (dict(in_chans=1), 'patch_embed.proj.weight')):
+        with pytest.raises(UsageError, match=f'differ in more than their settings: .*{text}'):
+            list(inherit_blocks(make().eval(), make(**options).eval(), images()))
+    arch = dict(make.options['arch'], depths=(2, 2, 2, 3))
+    with pytest.raises(UsageError, match='differ in more than their settings: .*stages.3.blocks.2'):
+        list(inherit_blocks(make(settings='uniform').eval(), make(settings='uniform', arch=arch).eval(), images()))
+    with pytest.raises(UsageError, match='evaluation mode'):
+        list(inherit_blocks(make().eval(), make(), images()))
+
+
 def test_layers_that_are_not_known_are_refused() -> None:
     make = next(small for small in BACKBONES if small.name.endswith('dfc'))
-    source = make()
-    target = make(settings=[replace(s, mlp_ratio=s.mlp_ratio + 1) for s in network_in(source).settings])
+    source = make().eval()
+    target = make(settings=[replace(s, mlp_ratio=s.mlp_ratio + 1) for s in network_in(source).settings]).eval()
     with pytest.raises(
         UsageError, match='DfcMlp cannot be made out of a DfcMlp with other tensors, such as fc1.weight'
     ):
