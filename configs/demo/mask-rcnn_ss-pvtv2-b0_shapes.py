@@ -20,7 +20,7 @@ one_sample = dict(sampling_ratio=1)  # a point for each bin of RoIAlign, which t
 
 # --- model: the base's, made narrow, with BatchNorm because nothing is pretrained, and with anchors of 16 to 128 pixels
 model = dict(
-    backbone=dict(_delete_=True, type='SSPVTv2', arch='b0', settings='specific', drop_path_rate=0.0, init_cfg=None),
+    backbone=dict(_delete_=True, type='SSPVTv2', arch='b0', settings='specific', ramp='bias', init_cfg=None),
     neck=dict(in_channels=[32, 64, 160, 256], out_channels=width, num_outs=4, norm_cfg=norm),
     rpn_head=dict(
         in_channels=width, feat_channels=width, anchor_generator=dict(scales=[4], ratios=[1.0], strides=strides)

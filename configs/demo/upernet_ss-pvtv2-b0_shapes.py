@@ -30,7 +30,7 @@ head = dict(
 model = dict(
     # mmseg's loss with class weights cannot ignore pixels, so the padding of an image that is no square is background
     data_preprocessor=dict(size=side, seg_pad_val=0),
-    backbone=dict(_delete_=True, type='SSPVTv2', arch='b0', settings='specific', drop_path_rate=0.0, init_cfg=None),
+    backbone=dict(_delete_=True, type='SSPVTv2', arch='b0', settings='specific', ramp='bias', init_cfg=None),
     decode_head=dict(in_channels=[32, 64, 160, 256], **head),
     auxiliary_head=dict(in_channels=160, **head),
 )

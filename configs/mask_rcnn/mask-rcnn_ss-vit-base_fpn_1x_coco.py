@@ -1,8 +1,9 @@
 _base_ = './mask-rcnn_ss-vit-tiny_fpn_1x_coco.py'
 
-# ImageNet weights of exactly this model: train the classifier timm.create_model("ss_vit_base_patch16_224") and put the
-# file's path here, or pass --cfg-options model.backbone.init_cfg.checkpoint=FILE; for the plain twin any file of DeiT
-# fits. To train from random weights on purpose: --cfg-options model.backbone.init_cfg=None
+# ImageNet weights of exactly this model: make them out of public plain ones (ss-backbones inherit SOURCE
+# ss_vit_base_patch16_224 OUT --images DIR) or train that classifier, and put the file's path here, or pass
+# --cfg-options model.backbone.init_cfg.checkpoint=FILE; for the plain twin any file of DeiT fits. To train from
+# random weights on purpose: --cfg-options model.backbone.init_cfg=None
 checkpoint = ''
 
 model = dict(

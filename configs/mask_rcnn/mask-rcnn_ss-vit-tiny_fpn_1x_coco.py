@@ -2,9 +2,10 @@ _base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
 
 custom_imports = dict(imports=['ss_backbones'], allow_failed_imports=False)
 
-# ImageNet weights of exactly this model: train the classifier timm.create_model("ss_vit_tiny_patch16_224") and put the
-# file's path here, or pass --cfg-options model.backbone.init_cfg.checkpoint=FILE; for the plain twin any file of DeiT
-# fits. To train from random weights on purpose: --cfg-options model.backbone.init_cfg=None
+# ImageNet weights of exactly this model: make them out of public plain ones (ss-backbones inherit SOURCE
+# ss_vit_tiny_patch16_224 OUT --images DIR) or train that classifier, and put the file's path here, or pass
+# --cfg-options model.backbone.init_cfg.checkpoint=FILE; for the plain twin any file of DeiT fits. To train from
+# random weights on purpose: --cfg-options model.backbone.init_cfg=None
 checkpoint = ''
 
 model = dict(
@@ -13,6 +14,7 @@ model = dict(
         type='SSViT',
         arch='tiny',
         settings='specific',
+        ramp='bias',  # learns faster than the fixed ramp of the paper: docs/classifiers.md
         # Attention over all 50 x 84 tokens of a COCO image is costly: as in ViTDet (arXiv 2203.16527) four blocks,
         # spread evenly, have it, and the others attend within windows of 14 x 14 tokens, as many as in an image of
         # 224 x 224 pixels.

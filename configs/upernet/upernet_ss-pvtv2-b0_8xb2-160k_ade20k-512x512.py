@@ -2,9 +2,10 @@ _base_ = 'mmseg::swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k
 
 custom_imports = dict(imports=['ss_backbones'], allow_failed_imports=False)
 
-# ImageNet weights of exactly this model: train the classifier timm.create_model("ss_pvt_v2_b0") and put the file's path
-# here, or pass --cfg-options model.backbone.init_cfg.checkpoint=FILE. To train from random weights on purpose:
-# --cfg-options model.backbone.init_cfg=None
+# ImageNet weights of exactly this model: make them out of public plain ones (ss-backbones inherit SOURCE ss_pvt_v2_b0
+# OUT --images DIR) or train that classifier, and put the file's path here, or pass --cfg-options
+# model.backbone.init_cfg.checkpoint=FILE. To train from random weights on purpose: --cfg-options
+# model.backbone.init_cfg=None
 checkpoint = ''
 
 # The recipe is that of mmsegmentation's Swin: AdamW 6e-5, weight decay 0.01, 1500 iterations of warm-up, batch 16.
@@ -14,6 +15,7 @@ model = dict(
         type='SSPVTv2',
         arch='b0',
         settings='specific',
+        ramp='bias',  # learns faster than the fixed ramp of the paper: docs/classifiers.md
         drop_path_rate=0.1,
         init_cfg=dict(type='Pretrained', checkpoint=checkpoint),
     ),

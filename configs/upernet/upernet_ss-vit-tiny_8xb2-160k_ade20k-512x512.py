@@ -2,9 +2,10 @@ _base_ = 'mmseg::convnext/convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512.py'
 
 custom_imports = dict(imports=['ss_backbones'], allow_failed_imports=False)
 
-# ImageNet weights of exactly this model: train the classifier timm.create_model("ss_vit_tiny_patch16_224") and put the
-# file's path here, or pass --cfg-options model.backbone.init_cfg.checkpoint=FILE; for the plain twin any file of DeiT
-# fits. To train from random weights on purpose: --cfg-options model.backbone.init_cfg=None
+# ImageNet weights of exactly this model: make them out of public plain ones (ss-backbones inherit SOURCE
+# ss_vit_tiny_patch16_224 OUT --images DIR) or train that classifier, and put the file's path here, or pass
+# --cfg-options model.backbone.init_cfg.checkpoint=FILE; for the plain twin any file of DeiT fits. To train from
+# random weights on purpose: --cfg-options model.backbone.init_cfg=None
 checkpoint = ''
 
 model = dict(
@@ -13,6 +14,7 @@ model = dict(
         type='SSViT',
         arch='tiny',
         settings='specific',
+        ramp='bias',  # learns faster than the fixed ramp of the paper: docs/classifiers.md
         drop_path_rate=0.1,
         init_cfg=dict(type='Pretrained', checkpoint=checkpoint),
     ),

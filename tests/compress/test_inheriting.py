@@ -79,6 +79,15 @@ def test_a_ramp_is_taken_off_again(make: Small, ramp: str) -> None:
 
 @simplest
 @torch.no_grad()
+def test_without_a_bypass_the_second_linear_takes_its_place(make: Small) -> None:
+    bypassing = [replace(setting, mlp_split=0.5, pos_scale=2.0) for setting in plain(make)]
+    source, target = pair(make, bypassing, 'uniform')
+    list(inherit_blocks(source, target, images()))
+    assert difference(source, target) < EXACT
+
+
+@simplest
+@torch.no_grad()
 def test_wider_layers_compute_the_same(make: Small) -> None:
     settings = [replace(s, mlp_ratio=s.mlp_ratio + 1, attn_ratio=1.5) for s in plain(make)]
     source, target = pair(make, 'uniform', settings)

@@ -67,6 +67,8 @@ TOLD = (
     'ss-backbones benchmark --device cuda',
     'ss-backbones train configs/mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py',
     'ss-backbones pretrain configs/imagenet/ss-pvtv2-b0_8xb128_in1k.py',
+    'ss-backbones inherit timm:pvt_v2_b2',
+    'ss-backbones pretrain configs/imagenet/inherit/ss-pvtv2-b0_8xb128_in1k.py',
 )
 
 # What a config's part stands on where it does not say so itself, by something that it holds.
@@ -223,6 +225,8 @@ def _check(words: list[str]) -> None:
     elif words[0] == 'tools/dist_train.sh':
         assert (ROOT / words[0]).is_file() and words[2].isdigit()
         _check_arguments('pretrain', [words[1], *words[3:]])
+    elif words[0] == 'python' and words[1].startswith('experiments/'):
+        assert (ROOT / words[1]).is_file()  # test_experiments.py runs it
     elif words[0] == 'python':
         script = re.fullmatch(r'tools/(\w+)\.py', words[1])
         name = script[1].replace('_', '-') if script else words[3]

@@ -1,0 +1,52 @@
+"""The experiments that the documentation's figures are from, on a few images."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tiny_images import write_classes
+
+ROOT = Path(__file__).resolve().parents[1]
+NETWORK = ('--networks', 'ss_pvt_v2_b0', '--seeds', '0', '--epochs', '1')
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_classes(tmp_path_factory.mktemp('cifar'), classes=10, train=26, val=1, side=32)
+
+
+def run(name: str, *arguments: object, cwd: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / 'experiments' / name, *map(str, arguments)],
+        cwd=cwd,
+        env={'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'PATH': '/usr/bin:/bin'},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ('name', 'ways', 'expected'),
+    [
+        ('ramps.py', ('plain', 'paper'), [('plain', '1'), ('paper', '1')]),
+        ('inheriting.py', ('inherited',), [('plain', '1'), ('plain', '2'), ('inherited', '1'), ('inherited', '2')]),
+    ],
+)
+def test_an_experiment_goes_on_where_it_was(
+    name: str, ways: tuple[str, ...], expected: list, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / 'out.csv'
+    for _ in range(2):  # the second time nothing is left to do
+        run(name, data, out, *NETWORK, '--ways', *ways, cwd=tmp_path)
+        rows = list(csv.DictReader(out.open()))
+        assert [(row['way'], row['epoch']) for row in rows] == expected
+        assert all(0 <= float(row['top1']) <= 100 for row in rows)
+        assert all(0 <= float(row.get('ramp_share', 0)) <= 1 for row in rows)
+    run('draw.py', out, tmp_path / 'out.png', cwd=tmp_path)
+    with Image.open(tmp_path / 'out.png') as picture:
+        assert min(picture.size) > 200
