@@ -40,7 +40,9 @@ def run(name: str, argv: Sequence[str], program: str = '') -> int:
     """
     program = program or f'ss-backbones {name}'
     try:
-        return import_module(f'.{name.replace("-", "_")}', __name__).main(list(argv), program) or 0
+        code = import_module(f'.{name.replace("-", "_")}', __name__).main(list(argv), program) or 0
+        sys.stdout.flush()
+        return code
     except UserError as error:
         sys.stderr.write(f'{program}: {error}\n')  # in one piece, as several processes may say it at once
         return 2
@@ -49,9 +51,8 @@ def run(name: str, argv: Sequence[str], program: str = '') -> int:
             raise
         sys.stderr.write(f'{program}: {error}. Install it as the documentation says, most simply with: make setup\n')
         return 2
-    except BrokenPipeError:  # who read along, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:
+        return _reader_is_gone()
     except KeyboardInterrupt as stop:
         sys.stderr.write(f'{program}: stopped. {stop}'.rstrip() + '\n')
         return 130
@@ -68,7 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         ]
     )
     if not words or words[0] in ('-h', '--help'):
-        print(usage)
+        try:
+            print(usage, flush=True)
+        except BrokenPipeError:
+            return _reader_is_gone()
         return 0 if words else 2
     name = words[0].replace('_', '-')
     if name not in COMMANDS:
@@ -77,3 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f'ss-backbones: there is no command {words[0]}{advice}.\n{usage}\n')
         return 2
     return run(name, words[1:])
+
+
+def _reader_is_gone() -> int:
+    """Who reads what is printed, such as head, has seen enough: that is no failure."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

@@ -172,7 +172,7 @@ def _make_mlp(old: Block, new: Block, streams: Streams, generator: torch.Generat
             regression.add(features[..., :free], (after - ours)[..., :outputs])
         chosen = regression.choose(inner)
         candidates.take(new.mlp, torch.cat((chosen, torch.arange(free, candidates.units.hidden))))
-        if same_bypass:
+        if same_bypass or not new.mlp.bypass:
             shift = candidates.bias[outputs:]
         else:
             shift = fit_bypass(

@@ -173,3 +173,14 @@ def test_layouts_of_a_conversion(capsys: pytest.CaptureFixture[str]) -> None:
 
     said = call_command('convert', ['a.pth', 'b.pth', '--to', 'x'], capsys)[1]
     assert re.findall(r"'(\w+)'", said) == ['x', *LAYOUTS]
+
+
+def test_a_reader_that_is_gone_is_no_failure() -> None:
+    for words in (['--help'], ['complexity', 'ss_pvt_v2_b0', '--shape', '32', '32']):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(
+            [sys.executable, '-m', 'ss_backbones', *words], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True
+        )
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (0, '')
