@@ -1,0 +1,88 @@
+"""``swap``: a child config of a detector or a segmenter with a backbone of this package."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import UsageError
+from ..output_files import check_new, new_file
+from .parsing import Parser
+
+_DESCRIPTION = """Write a config that inherits from another, with a backbone of this package and what follows from it.
+
+  ss-backbones swap mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py SSPVTv2 --arch b2 --weights ss_b2.pth
+  ss-backbones swap mmseg::pspnet/pspnet_r50-d8_4xb4-80k_ade20k-512x512.py SSViT -o mine.py"""
+
+
+def main(argv: Sequence[str], program: str) -> None:
+    """Swap as the command line says, and say what was changed.
+
+    Raises:
+        UserError: What the user can fix, or what cannot be.
+    """
+    arguments = _parser(program).parse_args(argv)
+    if '::' not in arguments.config and arguments.out is None and not Path(arguments.config).is_file():
+        raise UsageError(f'there is no config file {arguments.config}.')
+    name = arguments.config.rpartition('::')[2]
+    suffix = '-'.join(filter(None, (arguments.backbone.lower(), arguments.arch)))
+    out: Path = arguments.out or Path(f'{Path(name).stem}_{suffix}.py')
+    if out.suffix != '.py':
+        raise UsageError(f'{out} does not end in .py, and what is written is a config.')
+    check_new(out)
+    from mmengine.config import Config
+
+    from .. import register
+
+    register()
+    from ..openmmlab.backbone_building import own_class
+    from ..openmmlab.configs import LIBRARIES, library_of, read_config
+    from ..openmmlab.swapping import child_config, plan_swap, verify
+
+    cls = own_class({'type': f'ss_backbones.{arguments.backbone}'}) or own_class({'type': arguments.backbone})
+    if cls is None:
+        raise UsageError(f'{arguments.backbone} is no backbone of this package, such as SSPVTv2 and SSViT.')
+    config = read_config(arguments.config, {})
+    library = library_of(config)
+    if library not in LIBRARIES:
+        raise UsageError(f'{arguments.config} is no config of mmdetection or mmsegmentation.')
+    backbone = {'type': cls.__name__}
+    for key in ('arch', 'settings'):
+        if getattr(arguments, key):
+            backbone[key] = getattr(arguments, key)
+    backbone['ramp'] = 'bias'
+    backbone['init_cfg'] = {'type': 'Pretrained', 'checkpoint': arguments.weights or ''}
+    plan = plan_swap(config, arguments.config, library, backbone, keep_optimizer=arguments.keep_optimizer)
+    if not arguments.weights:
+        plan.notes.append(
+            'init_cfg.checkpoint is still empty: give weights, or init_cfg=None to train from random ones.'
+        )
+    base = arguments.config
+    if '::' not in base:
+        base = os.path.relpath(Path(base).resolve(), out.parent.resolve())
+        base = base if base.startswith('.') else f'./{base}'
+    old = list((config.get('custom_imports') or {}).get('imports') or [])
+    imports = [*(module for module in old if not module.startswith(('mmpretrain', 'mmcls'))), 'ss_backbones']
+    origin = f'Made by: ss-backbones swap {arguments.config} {arguments.backbone}'
+    text = child_config(plan, base, origin, imports)
+    with new_file(out) as file:
+        file.write(text.encode())
+    try:
+        done = verify(Config.fromfile(out), str(out), library)
+    except UsageError:
+        out.unlink()
+        raise
+    print(*plan.notes, f'{out}: {done}.', sep='\n')
+
+
+def _parser(program: str) -> Parser:
+    parser = Parser(program, _DESCRIPTION)
+    parser.add_argument('config', metavar='CONFIG', help='a file, or LIBRARY::NAME for one of mmdet or mmseg')
+    parser.add_argument('backbone', metavar='BACKBONE', help='SSPVTv2, SSViT or another backbone registered here')
+    parser.add_argument('--arch', help="of the backbone (default: the backbone's own)")
+    parser.add_argument('--settings', choices=('specific', 'uniform'), help='(default: specific)')
+    parser.add_argument('--weights', metavar='FILE', help='what the backbone starts from')
+    parser.add_argument('--keep-optimizer', action='store_true', help='leave the optimiser as it is')
+    parser.add_argument('-o', '--out', type=Path, metavar='OUT.py', help='the new config (default: by both names)')
+    return parser

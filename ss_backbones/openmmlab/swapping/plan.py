@@ -1,0 +1,346 @@
+"""What changes in a config with its backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmengine.config import Config
+
+from ...errors import UsageError
+from .maps import Maps, maps_of
+
+# Backbones that are part of an idea, and what the idea is: another in their place would not be it, or not run.
+_OWN_IDEA = {
+    'SSDVGG': 'SSD puts its extra maps inside its VGG',
+    'Darknet': "YOLOv3's neck and head are built around Darknet",
+    'CSPDarknet': "YOLOX's neck and head are scaled with its CSPDarknet",
+    'HourglassNet': 'its heads are trained on every hourglass of the stack',
+    'DetectoRS_ResNet': 'DetectoRS feeds its pyramid back into the backbone',
+    'DetectoRS_ResNeXt': 'DetectoRS feeds its pyramid back into the backbone',
+    'TridentResNet': 'TridentNet is the branches inside of its backbone',
+    'BiSeNetV1': 'the network is two paths, of which one is the backbone',
+    'BiSeNetV2': 'the network is two paths that the backbone joins',
+    'ICNet': 'the network is a cascade of image sizes inside of the backbone',
+    'STDCContextPathNet': 'the network is paths that the backbone joins',
+    'CGNet': 'the network is a design of its own, encoder and decoder in one',
+    'ERFNet': 'the network is a design of its own, encoder and decoder in one',
+    'FastSCNN': 'the network is a design of its own, encoder and decoder in one',
+    'UNet': 'the network is a design of its own, encoder and decoder in one',
+    'DDRNet': 'the network is two branches that the backbone joins',
+    'PIDNet': 'the network is three branches that the backbone joins',
+    'VPD': 'the backbone is a diffusion model',
+}
+_TO_PYRAMID = ('MultiLevelNeck', 'Feature2Pyramid')  # make a pyramid of maps of one size, which others have already
+_HANDS_THROUGH = ('JPU',)  # give all maps on but the last
+_NORMALISATION = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375], 'bgr_to_rgb': True}
+_RATES = {'mmdet': (1e-4, 0.05), 'mmseg': (6e-5, 0.01)}  # learning rate (of a batch of 16) and weight decay with AdamW
+_NO_HEADS = ('backbone', 'neck', 'data_preprocessor', 'train_cfg', 'test_cfg', 'language_model', 'init_cfg')
+Path = tuple[str, ...]
+
+
+@dataclass
+class Plan:
+    """A child config's contents, and the reasons for them.
+
+    Args:
+        backbone: The new backbone, as the child says it.
+        out_indices: Which of its maps are taken.
+        changes: Other values that the child sets, by their paths in the config.
+        notes: What was changed and why, a sentence each.
+    """
+
+    backbone: dict[str, Any]
+    out_indices: tuple[int, ...] = ()
+    root: Path = ('model',)
+    changes: dict[Path, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def plan_swap(
+    config: Config,
+    name: str,
+    library: str,
+    backbone: Mapping[str, Any],
+    *,
+    keep_optimizer: bool = False,
+) -> Plan:
+    """What a config must say to have another backbone.
+
+    Args:
+        config: The config, with what it inherits.
+        name: Its name, for errors.
+        library: 'mmdet' or 'mmseg'.
+        backbone: The new backbone's dict, without ``out_indices``.
+        keep_optimizer: Leave the optimiser as it is.
+
+    Raises:
+        UsageError: The config has no backbone, one that is part of an idea, or maps for which the new one has none.
+    """
+    root = _root_of(config, name)
+    model = _at(config, root)
+    old_backbone = model['backbone']
+    _check_idea(old_backbone, model, name)
+    new = maps_of({**backbone, 'type': f'ss_backbones.{backbone["type"]}'}, library)
+    if new is None:
+        raise UsageError(f'{name}: the maps of {backbone["type"]} cannot be found out.')
+    old = maps_of(old_backbone, library) or _maps_by_consumers(model, new)
+    if old is None:
+        raise UsageError(
+            f'{name}: the maps of its backbone {old_backbone.get("type")} cannot be found out: it cannot be built, '
+            'and nothing that takes them says their channels.'
+        )
+    plan = Plan(dict(backbone), root=root)
+    taken = _matching_maps(old, new, name, plan)
+    _change_consumers(model, old, new, taken, plan, name)
+    _change_rest(config, model, library, plan, keep_optimizer)
+    return plan
+
+
+def _root_of(config: Config, name: str) -> Path:
+    """Where the detector or segmenter stands: the model, or the detector inside of a tracker or a teacher."""
+    for root in (('model',), ('model', 'detector')):
+        found = _at(config, root)
+        if isinstance(found, Mapping) and isinstance(found.get('backbone'), Mapping):
+            return root
+    raise UsageError(f'{name} has no model.backbone, so there is nothing to swap.')
+
+
+def _at(config: Config, path: Path) -> Any:
+    found = config.get(path[0])
+    for key in path[1:]:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
+def _check_idea(backbone: Mapping[str, Any], model: Mapping[str, Any], name: str) -> None:
+    kind = str(backbone.get('type')).rpartition('.')[2]
+    if kind in _OWN_IDEA:
+        raise UsageError(f'{name}: {kind} cannot be swapped: {_OWN_IDEA[kind]}.')
+    roi_head = model.get('roi_head')
+    if isinstance(roi_head, Mapping) and roi_head.get('shared_head'):
+        raise UsageError(
+            f"{name}: its backbone cannot be swapped: the last stage of {kind} is the box head's (C4). Take a config "
+            'with an FPN.'
+        )
+
+
+def _maps_by_consumers(model: Mapping[str, Any], new: Maps) -> Maps | None:
+    """What the neck or the heads want, for a backbone of a library that is not installed: strides by position."""
+    wanted = next((part['in_channels'] for part in (*_necks(model), *_heads(model)) if _is_list(part)), None)
+    if wanted is None or len(wanted) > len(new.strides):
+        return None
+    return Maps(tuple(wanted), new.strides[len(new.strides) - len(wanted) :])
+
+
+def _is_list(part: Mapping[str, Any]) -> bool:
+    return isinstance(part.get('in_channels'), list | tuple)
+
+
+def _matching_maps(old: Maps, new: Maps, name: str, plan: Plan) -> tuple[int, ...]:
+    """Which of the new maps stand for the old ones."""
+    if old.is_pyramid:
+        missing = [stride for stride in old.strides if stride not in new.strides]
+        if missing:
+            raise UsageError(
+                f'{name}: its backbone gives {old}, and {plan.backbone["type"]} has {new}: none at stride '
+                f'{", ".join(map(str, missing))}.'
+            )
+        return tuple(new.strides.index(stride) for stride in old.strides)
+    if len(old.strides) > len(new.strides):
+        raise UsageError(f'{name}: its backbone gives {old}, and {plan.backbone["type"]} has only {new}.')
+    taken = tuple(range(len(new.strides) - len(old.strides), len(new.strides)))
+    plan.notes.append(
+        f'The old maps ({old}) are replaced by position, as the new ones are a pyramid: '
+        f'{", ".join(f"stride {new.strides[i]}" for i in taken)}.'
+    )
+    return taken
+
+
+def _necks(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    neck = model.get('neck')
+    return [neck] if isinstance(neck, Mapping) else list(neck or [])
+
+
+def _heads(model: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Everything in the model with in_channels, but for backbone and neck."""
+    for key, value in model.items():
+        if key not in _NO_HEADS:
+            yield from _with_channels(value)
+
+
+def _with_channels(value: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(value, Mapping):
+        if 'in_channels' in value:
+            yield value
+        for inner in value.values():
+            yield from _with_channels(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _with_channels(inner)
+
+
+def _change_consumers(
+    model: Mapping[str, Any], old: Maps, new: Maps, taken: tuple[int, ...], plan: Plan, name: str
+) -> None:
+    """Set the channels of whatever takes the backbone's maps."""
+    necks = _necks(model)
+    if necks and necks[0]['type'] in _TO_PYRAMID and not old.is_pyramid:
+        plan.changes[(*plan.root, 'neck')] = None
+        plan.notes.append(
+            f'The neck {necks[0]["type"]} is left out: it makes a pyramid, and the new backbone gives one.'
+        )
+        given = (necks[0]['out_channels'],) * len(taken) if 'out_channels' in necks[0] else old.channels
+        _change_heads(model, given, new, taken, plan, name)
+        return
+    first = next((neck for neck in necks if 'in_channels' in neck), None)
+    if first is None:
+        _change_heads(model, old.channels, new, taken, plan, name)
+        return
+    wanted = first['in_channels']
+    skipped = first.get('start_level', 0) if _is_list(first) else 0
+    many = list(wanted) if _is_list(first) else [wanted]
+    if many not in ([*old.channels], [*old.channels][::-1], [old.channels[-1]]):
+        raise UsageError(
+            f'{name}: its neck {first["type"]} takes in_channels={wanted}, and not those of its backbone ({old}).'
+        )
+    kept = taken[skipped:] if many == [*old.channels] else taken
+    channels = [new.channels[i] for i in kept]
+    if many == [*old.channels][::-1]:
+        channels = channels[::-1]
+    change: dict[str, Any] = {'in_channels': type(wanted)(channels) if _is_list(first) else channels[-1]}
+    if skipped and many == [*old.channels]:
+        change['start_level'] = 0
+        if first.get('end_level', -1) > 0:
+            change['end_level'] = first['end_level'] - skipped
+        plan.notes.append(
+            f'The neck starts at level {skipped}, so the {skipped} finest maps are not taken at all (start_level=0): '
+            'what nothing uses would get no gradient.'
+        )
+    if not _is_list(first) and len(kept) > 1:
+        kept = kept[-1:]
+    plan.out_indices = kept
+    plan.notes.append(f'The neck {first["type"]} takes {change["in_channels"]} channels in place of {wanted}.')
+    if first['type'] in _HANDS_THROUGH:
+        _change_heads(model, (*old.channels[:-1], 0), new, kept, plan, name, needed=False)
+    if isinstance(model['neck'], Mapping):
+        for key, value in change.items():
+            plan.changes[(*plan.root, 'neck', key)] = value
+    else:
+        whole = deepcopy(list(model['neck']))
+        whole[necks.index(first)].update(change)
+        plan.changes[(*plan.root, 'neck')] = whole
+
+
+def _change_heads(
+    model: Mapping[str, Any],
+    old: Sequence[int],
+    new: Maps,
+    taken: tuple[int, ...],
+    plan: Plan,
+    name: str,
+    needed: bool = True,
+) -> None:
+    """Set the channels of heads that take the maps themselves; ``needed`` says that there must be some."""
+    count = len(old)
+    used: set[int] = set()
+    found: list[tuple[Path, int | None, Mapping[str, Any]]] = []  # the head's place, its number in a list, itself
+    for key, value in model.items():
+        if key not in _NO_HEADS:
+            found += [((key, *place), head) for place, head in _placed(value)]
+    changed: dict[Path, dict[str, Any]] = {}
+    for place, head in found:
+        wanted = head['in_channels']
+        many = isinstance(wanted, list | tuple)
+        index = head.get('in_index', tuple(range(count)) if many else -1)
+        indices = [i % count for i in (index if isinstance(index, list | tuple) else [index])]
+        if [old[i] for i in indices] != (list(wanted) if many else [wanted]) * (1 if many else len(indices)):
+            continue
+        used |= set(indices)
+        change = {'in_channels': [new.channels[taken[i]] for i in indices] if many else new.channels[taken[indices[0]]]}
+        if 'c1_in_channels' in head:
+            used.add(0)
+            change['c1_in_channels'] = new.channels[taken[0]]
+        changed[place] = change | {'_index': indices if many else indices[0]}
+    if not needed:
+        used = set(range(count))
+    if not changed:
+        if not needed:
+            return
+        raise UsageError(
+            f'{name}: nothing in the model takes the maps of its backbone ({", ".join(map(str, old))} channels).'
+        )
+    keep = sorted(used)
+    for place, change in changed.items():
+        index = change.pop('_index')
+        if 'in_index' in _inside(model, place) or keep != list(range(count)):
+            new_index = [keep.index(i) for i in index] if isinstance(index, list) else keep.index(index)
+            if _inside(model, place).get('in_index', -1) != new_index:
+                change['in_index'] = new_index
+        plan.notes.append(f'{".".join(map(str, place))} takes {change["in_channels"]} channels.')
+    plan.out_indices = tuple(taken[i] for i in keep)
+    for top in dict.fromkeys(place[0] for place in changed):
+        inside = {place[1:]: change for place, change in changed.items() if place[0] == top}
+        if any(isinstance(key, int) for place in inside for key in place):  # a list cannot be changed in part
+            whole = deepcopy(model[top])
+            for place, change in inside.items():
+                _inside(whole, place).update(change)
+            plan.changes[(*plan.root, top)] = whole
+        else:
+            for place, change in inside.items():
+                for key, value in change.items():
+                    plan.changes[(*plan.root, top, *place, key)] = value
+
+
+def _placed(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Mapping[str, Any]]]:
+    """Everything with in_channels, and where it stands."""
+    if isinstance(value, Mapping):
+        if 'in_channels' in value:
+            yield place, value
+        for key, inner in value.items():
+            yield from _placed(inner, (*place, key))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _placed(inner, (*place, number))
+
+
+def _inside(value: Any, place: tuple[Any, ...]) -> Any:
+    for key in place:
+        value = value[key]
+    return value
+
+
+def _change_rest(config: Config, model: Mapping[str, Any], library: str, plan: Plan, keep_optimizer: bool) -> None:
+    """Pretrained weights, normalisation and optimiser."""
+    if model.get('pretrained') is not None:
+        plan.changes[(*plan.root, 'pretrained')] = None
+        plan.notes.append(f'pretrained={model["pretrained"]!r} was of the old backbone.')
+    processor = model.get('data_preprocessor') or {}
+    for key, value in _NORMALISATION.items():
+        if key in processor and _plain(processor[key]) != _plain(value):
+            plan.changes[(*plan.root, 'data_preprocessor', key)] = value
+            plan.notes.append(f'Images are normalised as the new weights were trained: {key}={value}.')
+    wrapper = config.get('optim_wrapper') or {}
+    optimizer = wrapper.get('optimizer') or {}
+    if keep_optimizer or optimizer.get('type') != 'SGD':
+        return
+    rate, decay = _RATES[library]
+    plan.changes[('optim_wrapper', 'optimizer')] = {
+        '_delete_': True,
+        'type': 'AdamW',
+        'lr': rate,
+        'weight_decay': decay,
+    }
+    plan.changes[('optim_wrapper', 'constructor')] = 'ss_backbones.LayerDecayOptimizerConstructor'
+    delete = {'_delete_': True} if wrapper.get('paramwise_cfg') else {}
+    plan.changes[('optim_wrapper', 'paramwise_cfg')] = {**delete, 'layer_decay_rate': 1.0}
+    plan.notes.append(
+        f'AdamW in place of SGD, which does not train transformers well: lr={rate:g} for a batch of 16, no decay for '
+        'norms, biases and positions. --keep-optimizer leaves SGD.'
+    )
+
+
+def _plain(value: Any) -> Any:
+    return [float(x) for x in value] if isinstance(value, list | tuple) else value
