@@ -69,7 +69,7 @@ def main(argv: Sequence[str], program: str) -> None:
     with new_file(out) as file:
         file.write(text.encode())
     try:
-        done = verify(Config.fromfile(out), str(out), library)
+        done = verify(Config.fromfile(out), config, str(out), library)
     except UsageError:
         out.unlink()
         raise

@@ -10,6 +10,7 @@ from tool_call import call_command
 
 from ss_backbones.openmmlab.configs import find_config, library_of, read_config
 from ss_backbones.openmmlab.swapping import child_config, plan_swap, verify
+from ss_backbones.openmmlab.swapping.verifying import RUN
 
 B2, ALL = [64, 128, 320, 512], (0, 1, 2, 3)
 # By config: which maps are taken, and what the consumers of the maps get. One for each way in which maps are taken.
@@ -88,14 +89,15 @@ def test_maps_go_by_their_strides_and_channels_to_whoever_takes_them(
     processor = config.model.data_preprocessor
     assert (processor.mean, processor.std) == ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
     assert processor.bgr_to_rgb
-    assert verify(config, name, library_of(config)) == 'built, and run up to its heads'
+    old = read_config(f'{library}::{name}', {})
+    assert verify(config, old, name, library_of(config)) == RUN
 
 
 def test_a_detector_inside_of_a_teacher_is_swapped(tmp_path: Path) -> None:
     name = 'soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py'
     config = swapped('mmdet', name, tmp_path, arch='b0')
     assert config.model.detector.backbone.arch == 'b0' and config.model.detector.neck.in_channels == [32, 64, 160, 256]
-    assert verify(config, name, 'mmdet') == 'built, and run up to its heads'
+    assert verify(config, config, name, 'mmdet') == RUN
 
 
 def test_what_the_pyramid_of_a_vit_has_no_use_for_is_not_built(tmp_path: Path) -> None:

@@ -13,14 +13,17 @@ from torch import nn
 from ...errors import UsageError
 from .maps import NumbersStay
 
+RUN, BUILT = 'built, and run up to its heads', 'built'
 _SIDE = 256
+_NO_KERNEL = 'implementation for device meta not found'  # what mmcv's operators say
 
 
-def verify(config: Config, name: str, library: str) -> str:
+def verify(config: Config, old: Config, name: str, library: str) -> str:
     """Build a config's model on the meta device, and run what takes the backbone's maps there.
 
     Args:
         config: The swapped config.
+        old: The config that it was.
         name: Its name, for errors.
         library: 'mmdet' or 'mmseg'.
 
@@ -28,32 +31,49 @@ def verify(config: Config, name: str, library: str) -> str:
         What was done, in words.
 
     Raises:
-        UsageError: It cannot be built, or its parts do not fit.
+        UsageError: It cannot be built although the old one can, or its parts do not fit.
     """
+    model = _build(config, library)
+    if isinstance(model, Exception):
+        before = _build(old, library)
+        if isinstance(before, Exception) and str(before) == str(model):
+            return f'not built, as the config that it inherits from cannot be built here either ({_line(model)})'
+        raise UsageError(f'{name}: the model cannot be built: {_line(model)}') from model
+    model = getattr(model, 'detector', None) or getattr(model, 'student', None) or model
+    model.eval()
+    try:
+        with torch.no_grad(), torch.device('meta'):
+            _run(model, torch.empty(1, 3, _SIDE, _SIDE))
+    except NotImplementedError:  # an operator without a kernel there
+        return BUILT
+    except Exception as error:  # of any part of any library
+        if _NO_KERNEL in str(error):
+            return BUILT
+        raise UsageError(f'{name}: the parts of the model do not fit: {_line(error)}') from error
+    return RUN
+
+
+def _build(config: Config, library: str) -> nn.Module | Exception:
     try:
         with DefaultScope.overwrite_default_scope(library), torch.device('meta'), NumbersStay():
-            model = MODELS.build(config.model)
+            return MODELS.build(config.model)
     except Exception as error:  # of any part of any library
-        raise UsageError(f'{name}: the model cannot be built: {type(error).__name__}: {error}') from error
-    inner = getattr(model, 'detector', None) or getattr(model, 'student', None) or model
-    try:
-        inner.eval()
-        with torch.no_grad(), torch.device('meta'):
-            _run(inner, torch.empty(1, 3, _SIDE, _SIDE))
-    except NotImplementedError:  # an operator without a kernel there
-        return 'built'
-    except Exception as error:
-        raise UsageError(f'{name}: the parts of the model do not fit: {type(error).__name__}: {error}') from error
-    return 'built, and run up to its heads'
+        return error
+
+
+def _line(error: Exception) -> str:
+    return f'{type(error).__name__}: {" ".join(str(error).split())[:300]}'
 
 
 def _run(model: nn.Module, images: torch.Tensor) -> None:
+    """What takes the backbone's maps: the neck, and in a segmenter the heads."""
     maps = model.extract_feat(images)
-    first = next(iter(_as_list(getattr(model, 'decode_head', None))), None)
-    if first is not None and type(first).__name__ not in ('Mask2FormerHead', 'MaskFormerHead'):
-        first(maps)
-    for head in _as_list(getattr(model, 'auxiliary_head', None)):
-        head(maps)
+    heads = [*_as_list(getattr(model, 'decode_head', None))[:1], *_as_list(getattr(model, 'auxiliary_head', None))]
+    for head in heads:
+        if not hasattr(head, 'pixel_decoder'):  # these want to know more of the images
+            head(maps)
+        else:
+            head.pixel_decoder(maps)
 
 
 def _as_list(value: Any) -> Sequence[nn.Module]:
