@@ -13,7 +13,8 @@ from tiny_data import write_coco, write_segmentation
 ROOT = Path(__file__).resolve().parents[1] / 'configs'
 _ALL = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
 CLASSIFIERS = [name for name in _ALL if name.startswith('imagenet/')]
-CONFIGS = [name for name in _ALL if name not in CLASSIFIERS]  # of mmdet and mmseg
+SWAPPED = [name for name in _ALL if name.startswith('swapped/')]  # made by ss-backbones swap
+CONFIGS = [name for name in _ALL if name not in (*CLASSIFIERS, *SWAPPED)]  # of mmdet and mmseg
 TWINS = {'ss-pvtv2': 'pvtv2', 'ss-vit': 'deit'}  # in a file's name: the family, and its plain twin
 
 

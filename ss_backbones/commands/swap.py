@@ -31,8 +31,6 @@ def main(argv: Sequence[str], program: str) -> None:
     if out.suffix != '.py':
         raise UsageError(f'{out} does not end in .py, and what is written is a config.')
     check_new(out)
-    from mmengine.config import Config
-
     from .. import register
 
     register()
@@ -48,10 +46,9 @@ def main(argv: Sequence[str], program: str) -> None:
     if library not in LIBRARIES:
         raise UsageError(f'{arguments.config} is no config of mmdetection or mmsegmentation.')
     backbone = {'type': cls.__name__}
-    for key in ('arch', 'settings'):
-        if getattr(arguments, key):
-            backbone[key] = getattr(arguments, key)
-    backbone['ramp'] = 'bias'
+    if arguments.arch:
+        backbone['arch'] = arguments.arch
+    backbone |= {'settings': arguments.settings, 'ramp': 'bias'}
     backbone['init_cfg'] = {'type': 'Pretrained', 'checkpoint': arguments.weights or ''}
     plan = plan_swap(config, arguments.config, library, backbone, keep_optimizer=arguments.keep_optimizer)
     if not arguments.weights:
@@ -62,15 +59,17 @@ def main(argv: Sequence[str], program: str) -> None:
     if '::' not in base:
         base = os.path.relpath(Path(base).resolve(), out.parent.resolve())
         base = base if base.startswith('.') else f'./{base}'
-    old = list((config.get('custom_imports') or {}).get('imports') or [])
+    old = (config.get('custom_imports') or {}).get('imports') or []
+    old = [old] if isinstance(old, str) else old
     imports = [*(module for module in old if not module.startswith(('mmpretrain', 'mmcls'))), 'ss_backbones']
-    origin = f'Made by: ss-backbones swap {arguments.config} {arguments.backbone}'
+    given = f' --arch {arguments.arch}' if arguments.arch else ''
+    origin = f'Made by: ss-backbones swap {arguments.config} {arguments.backbone}{given}'
     text = child_config(plan, base, origin, imports)
     with new_file(out) as file:
         file.write(text.encode())
     try:
-        done = verify(Config.fromfile(out), config, str(out), library)
-    except UsageError:
+        done = verify(read_config(str(out), {}), config, str(out), library)
+    except BaseException:  # Ctrl-C too
         out.unlink()
         raise
     print(*plan.notes, f'{out}: {done}.', sep='\n')
@@ -81,7 +80,7 @@ def _parser(program: str) -> Parser:
     parser.add_argument('config', metavar='CONFIG', help='a file, or LIBRARY::NAME for one of mmdet or mmseg')
     parser.add_argument('backbone', metavar='BACKBONE', help='SSPVTv2, SSViT or another backbone registered here')
     parser.add_argument('--arch', help="of the backbone (default: the backbone's own)")
-    parser.add_argument('--settings', choices=('specific', 'uniform'), help='(default: specific)')
+    parser.add_argument('--settings', choices=('specific', 'uniform'), default='specific', help='(default: specific)')
     parser.add_argument('--weights', metavar='FILE', help='what the backbone starts from')
     parser.add_argument('--keep-optimizer', action='store_true', help='leave the optimiser as it is')
     parser.add_argument('-o', '--out', type=Path, metavar='OUT.py', help='the new config (default: by both names)')

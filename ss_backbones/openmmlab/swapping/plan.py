@@ -216,8 +216,8 @@ def _change_consumers(
         if first.get('end_level', -1) > 0:
             change['end_level'] = first['end_level'] - skipped
         plan.notes.append(
-            f'The neck starts at level {skipped}, so the {skipped} finest maps are not taken at all (start_level=0): '
-            'what nothing uses would get no gradient.'
+            f'The neck starts at level {skipped}, so what is finer is not taken at all (start_level=0): what nothing '
+            'uses would get no gradient.'
         )
     if not _is_list(first) and len(kept) > 1:
         kept = kept[-1:]
@@ -318,10 +318,14 @@ def _change_rest(config: Config, model: Mapping[str, Any], library: str, plan: P
         plan.changes[(*plan.root, 'pretrained')] = None
         plan.notes.append(f'pretrained={model["pretrained"]!r} was of the old backbone.')
     processor = model.get('data_preprocessor') or {}
-    for key, value in _NORMALISATION.items():
-        if key in processor and _plain(processor[key]) != _plain(value):
-            plan.changes[(*plan.root, 'data_preprocessor', key)] = value
-            plan.notes.append(f'Images are normalised as the new weights were trained: {key}={value}.')
+    other = {
+        key: value
+        for key, value in _NORMALISATION.items()
+        if key in processor and _plain(processor[key]) != _plain(value)
+    }
+    if other:
+        plan.changes |= {(*plan.root, 'data_preprocessor', key): value for key, value in other.items()}
+        plan.notes.append('Images are normalised as they were for the new weights.')
     wrapper = config.get('optim_wrapper') or {}
     optimizer = wrapper.get('optimizer') or {}
     if keep_optimizer or optimizer.get('type') != 'SGD':
