@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from config_files import ROOT, SWAPPED
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from tool_call import call_command
@@ -158,3 +159,15 @@ def test_the_command_writes_a_child_config(
     assert config.optim_wrapper.optimizer.type == 'SGD' and config.custom_imports.imports == ['ss_backbones']
     code, said = call_command('swap', arguments, capsys)
     assert code == 2 and 'exists already' in said
+
+
+@pytest.mark.parametrize('name', SWAPPED)
+def test_the_configs_that_were_made_are_what_the_command_makes(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / name).read_text()
+    words = text.partition('\n')[0].removeprefix('# Made by: ss-backbones swap ').split()
+    monkeypatch.chdir(tmp_path)
+    code, said = call_command('swap', [*words, '-o', 'again.py'], capsys)
+    assert code == 0, said
+    assert Path('again.py').read_text() == text

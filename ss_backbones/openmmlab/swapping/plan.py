@@ -33,6 +33,13 @@ _OWN_IDEA = {
     'PIDNet': 'the network is three branches that the backbone joins',
     'VPD': 'the backbone is a diffusion model',
 }
+# Necks and heads that want what a plain ViT alone gives.
+_OF_A_VIT = {
+    'MLANeck': 'it adds the maps up, so they must have one size and width',
+    'DPTHead': "it wants a plain ViT's tokens, class token included",
+    'SegmenterMaskTransformerHead': "it is a transformer over a plain ViT's tokens",
+    'SSDNeck': "it is SSD's, which builds on the channels of its backbone",
+}
 _TO_PYRAMID = ('MultiLevelNeck', 'Feature2Pyramid')  # make a pyramid of maps of one size, which others have already
 _HANDS_THROUGH = ('JPU',)  # give all maps on but the last
 _NORMALISATION = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375], 'bgr_to_rgb': True}
@@ -119,6 +126,12 @@ def _check_idea(backbone: Mapping[str, Any], model: Mapping[str, Any], name: str
     kind = str(backbone.get('type')).rpartition('.')[2]
     if kind in _OWN_IDEA:
         raise UsageError(f'{name}: {kind} cannot be swapped: {_OWN_IDEA[kind]}.')
+    parts = [part for key in ('neck', 'decode_head') for part in _parts(model.get(key))]
+    for part in parts:
+        if part.get('type') in _OF_A_VIT:
+            raise UsageError(
+                f'{name}: its backbone cannot be swapped below a {part["type"]}: {_OF_A_VIT[part["type"]]}.'
+            )
     roi_head = model.get('roi_head')
     if isinstance(roi_head, Mapping) and roi_head.get('shared_head'):
         raise UsageError(
@@ -160,8 +173,11 @@ def _matching_maps(old: Maps, new: Maps, name: str, plan: Plan) -> tuple[int, ..
 
 
 def _necks(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    neck = model.get('neck')
-    return [neck] if isinstance(neck, Mapping) else list(neck or [])
+    return _parts(model.get('neck'))
+
+
+def _parts(value: Any) -> list[Mapping[str, Any]]:
+    return [value] if isinstance(value, Mapping) else list(value or [])
 
 
 def _heads(model: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -260,6 +276,8 @@ def _change_heads(
             continue
         used |= set(indices)
         change = {'in_channels': [new.channels[taken[i]] for i in indices] if many else new.channels[taken[indices[0]]]}
+        if head.get('num_convs') == 0 and head.get('channels') == wanted:  # mmseg's FCNHead without convolutions
+            change['channels'] = change['in_channels']
         if 'c1_in_channels' in head:
             used.add(0)
             change['c1_in_channels'] = new.channels[taken[0]]
