@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from ..errors import UsageError
@@ -26,7 +27,7 @@ def main(argv: Sequence[str], program: str) -> None:
     if '::' not in arguments.config and arguments.out is None and not Path(arguments.config).is_file():
         raise UsageError(f'there is no config file {arguments.config}.')
     name = arguments.config.rpartition('::')[2]
-    suffix = '-'.join(filter(None, (arguments.backbone.lower(), arguments.arch)))
+    suffix = '-'.join(filter(None, (arguments.backbone.rpartition('.')[2].lower(), arguments.arch)))
     out: Path = arguments.out or Path(f'{Path(name).stem}_{suffix}.py')
     if out.suffix != '.py':
         raise UsageError(f'{out} does not end in .py, and what is written is a config.')
@@ -38,9 +39,15 @@ def main(argv: Sequence[str], program: str) -> None:
     from ..openmmlab.configs import LIBRARIES, library_of, read_config
     from ..openmmlab.swapping import child_config, plan_swap, verify
 
-    cls = own_class({'type': f'ss_backbones.{arguments.backbone}'}) or own_class({'type': arguments.backbone})
+    module, _, kind = arguments.backbone.rpartition('.')
+    if module:
+        import_module(module)  # ModuleNotFoundError is told by whoever runs the commands
+    cls = own_class({'type': f'ss_backbones.{kind}'})
     if cls is None:
-        raise UsageError(f'{arguments.backbone} is no backbone of this package, such as SSPVTv2 and SSViT.')
+        raise UsageError(
+            f'{arguments.backbone} is no backbone of this package, such as SSPVTv2 and SSViT. One of another module '
+            'is named with it: MODULE.NAME'
+        )
     config = read_config(arguments.config, {})
     library = library_of(config)
     if library not in LIBRARIES:
@@ -61,7 +68,8 @@ def main(argv: Sequence[str], program: str) -> None:
         base = base if base.startswith('.') else f'./{base}'
     old = (config.get('custom_imports') or {}).get('imports') or []
     old = [old] if isinstance(old, str) else old
-    imports = [*(module for module in old if not module.startswith(('mmpretrain', 'mmcls'))), 'ss_backbones']
+    own = ['ss_backbones', *([module] if module else [])]
+    imports = [*(name for name in old if not name.startswith(('mmpretrain', 'mmcls'))), *own]
     given = f' --arch {arguments.arch}' if arguments.arch else ''
     origin = f'Made by: ss-backbones swap {arguments.config} {arguments.backbone}{given}'
     text = child_config(plan, base, origin, imports)
@@ -78,7 +86,7 @@ def main(argv: Sequence[str], program: str) -> None:
 def _parser(program: str) -> Parser:
     parser = Parser(program, _DESCRIPTION)
     parser.add_argument('config', metavar='CONFIG', help='a file, or LIBRARY::NAME for one of mmdet or mmseg')
-    parser.add_argument('backbone', metavar='BACKBONE', help='SSPVTv2, SSViT or another backbone registered here')
+    parser.add_argument('backbone', metavar='BACKBONE', help='SSPVTv2, SSViT, or MODULE.NAME of one elsewhere')
     parser.add_argument('--arch', help="of the backbone (default: the backbone's own)")
     parser.add_argument('--settings', choices=('specific', 'uniform'), default='specific', help='(default: specific)')
     parser.add_argument('--weights', metavar='FILE', help='what the backbone starts from')

@@ -140,8 +140,9 @@ def _least_images(network: Network, image: Tensor) -> int:
 def _make_attention(old: Block, new: Block, streams: Streams, generator: torch.Generator) -> None:
     """The attention of a block; the tokens of both networks are those after it then."""
     streams.update(_NEXT, lambda layout, x: x + old.attn(old.norm1(x), *layout), _THEIRS)
-    _copy_equal(old.attn, new.attn)
-    if isinstance(new.attn, Attention):
+    known = isinstance(new.attn, Attention) and type(new.attn).mix is not Attention.mix
+    _copy_equal(old.attn, new.attn, partly=known)
+    if known:
         if (old.attn.head_dim, old.attn.token_bypass) != (new.attn.head_dim, new.attn.token_bypass):
             batches = (
                 (layout, new.norm1(ours), (after - ours).flatten(1, -2))
@@ -180,20 +181,20 @@ def _make_mlp(old: Block, new: Block, streams: Streams, generator: torch.Generat
             )
         set_outputs(new.mlp, *regression.solve(chosen), shift)
     else:
-        _copy_equal(old.mlp, new.mlp)
+        _copy_equal(old.mlp, new.mlp, partly=False)
     streams.update(_OURS, lambda _, x: x + new.mlp(new.norm2(x)), _OURS)
     streams.rename(_NEXT, _THEIRS)
 
 
-def _copy_equal(old: nn.Module, new: nn.Module) -> None:
-    """Copy the tensors of one shape; where this module does not know the rest, they must be all.
+def _copy_equal(old: nn.Module, new: nn.Module, *, partly: bool) -> None:
+    """Copy the tensors of one shape; unless ``partly``, they must be all.
 
     Raises:
         UsageError: They are not.
     """
     own = new.state_dict()
     same = {key: value for key, value in old.state_dict().items() if key in own and own[key].shape == value.shape}
-    if len(same) < len(own) and not isinstance(new, Attention):
+    if len(same) < len(own) and not partly:
         raise UsageError(
             f'A {type(new).__name__} cannot be made out of a {type(old).__name__} with other tensors, such as '
             f'{next(key for key in own if key not in same)}. Take settings that leave it as it is.'

@@ -48,6 +48,8 @@ RUN = {
     'ss-backbones evaluate mine.py work_dirs/mine/epoch_12.pth --data-root DIR': (
         '--cfg-options test_dataloader.num_workers=0'
     ),
+    'ss-backbones swap mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py SSPVTv2 --arch b2 --weights ss_b2.pth '
+    '-o dino.py': '',
     'python -m ss_backbones.timm_models path/to/train.py DATA --model ss_pvt_v2_b0 --num-classes 10': '',
 }
 
