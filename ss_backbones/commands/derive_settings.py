@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
-from dataclasses import astuple, fields
+from dataclasses import fields
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,10 +86,10 @@ def _table(names: Sequence[str], derived: Sequence[BlockSetting], paper: Sequenc
     def cell(value: float | str) -> str:
         return value if isinstance(value, str) else f'{value:.4g}'
 
-    rows = [['block', *(field.name for field in fields(derived[0]))]]
+    columns = [field.name for field in fields(derived[0]) if field.name != 'ramp']  # of which a probe says nothing
+    rows = [['block', *columns]]
     for name, ours, theirs in zip(names, derived, paper, strict=True):
-        pairs = zip(astuple(ours), astuple(theirs), strict=True)
-        rows.append([name, *(f'{cell(mine)} ({cell(other)})' for mine, other in pairs)])
+        rows.append([name, *(f'{cell(getattr(ours, key))} ({cell(getattr(theirs, key))})' for key in columns)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return '\n'.join('  '.join(map(str.ljust, row, widths)).rstrip() for row in rows)
 

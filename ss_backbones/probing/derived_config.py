@@ -106,7 +106,8 @@ def config_text(config: Config, header: Sequence[str], settings: Sequence[BlockS
     lines = [line for paragraph in header for line in _comment(paragraph)]
     lines += ['', body, '', "model['backbone']['settings'] = ["]
     for setting, reason in zip(settings, reasons, strict=True):
-        arguments = ', '.join(f'{key}={value!r}' for key, value in asdict(setting).items())
+        values = {key: value for key, value in asdict(setting).items() if key != 'ramp'}  # the backbone says that
+        arguments = ', '.join(f'{key}={value!r}' for key, value in values.items())
         lines += [f'    {line}' for line in _comment(reason)] + [f'    dict({arguments}),']
     return '\n'.join([*lines, ']', ''])
 

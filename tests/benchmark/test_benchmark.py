@@ -231,7 +231,7 @@ def test_dfc_and_the_networks_of_configs() -> None:
     assert not any(getattr(module, 'drop_prob', 0) for module in model.modules())
     config = str(ROOT / 'configs/mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py')
     folded = build(f'{config}:folded', TINY, Plan()).state_dict().keys()
-    assert folded == build('b0:folded', TINY, Plan()).state_dict().keys()
+    assert folded == build('b0:bias:folded', TINY, Plan()).state_dict().keys()
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ EPOCHS = 2
 MORE = """
 model.update(mixup=None, random_erasing=None)
 model['backbone']['drop_path_rate'] = 0.0
-optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.05, momentum=0.9, weight_decay=0.05))
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.01, momentum=0.9, weight_decay=0.05))
 auto_scale_lr = dict(base_batch_size=4)
 param_scheduler = [dict(type='MultiStepLR', milestones=[1], gamma=0.5)]
 custom_hooks = _base_.custom_hooks + [dict(type='ss_backbones.AveragedWeightsHook', momentum=0.1)]
@@ -105,7 +105,8 @@ def test_same_weights(alone: Path, other: Path):
             torch.testing.assert_close(
                 value, right[key], rtol=1e-4, atol=2e-6, msg=lambda text, key=key: f'{key}: {text}'
             )
-        moved = max((right[key].double() - before[key].double()).abs().max().item() for key in right)
+        full = [key for key, value in right.items() if value.numel()]
+        moved = max((right[key].double() - before[key].double()).abs().max().item() for key in full)
         assert moved > 1e-3  # much more than what passes for the same
 
 
@@ -122,9 +123,9 @@ def test_same_accuracies(alone: Path, other: Path):
 def test_learning_rate_of_all_images_of_an_update(alone: Path, other: Path):
     for folder in (alone, other):
         groups = last(folder)['optimizer']['param_groups']
-        assert [group['initial_lr'] for group in groups] == pytest.approx([0.1] * len(groups))
-        assert [group['lr'] for group in groups] == pytest.approx([0.05] * len(groups))  # after the schedule's step
-        assert 'Learning rate 0.05 for 4 images scaled to 0.1 for 8 images an update' in log_of(folder)
+        assert [group['initial_lr'] for group in groups] == pytest.approx([0.02] * len(groups))
+        assert [group['lr'] for group in groups] == pytest.approx([0.01] * len(groups))  # after the schedule's step
+        assert 'Learning rate 0.01 for 4 images scaled to 0.02 for 8 images an update' in log_of(folder)
     assert ('2 processes x 4 images x 1 accumulated' in log_of(other)) == (other.name == 'two')
 
 

@@ -165,7 +165,7 @@ def test_other_layouts_are_evaluated_and_other_heads_refused(
 def test_the_checkpoint_goes_into_a_detectors_backbone(trained: tuple[Path, Path]) -> None:
     path = trained[1] / 'epoch_2.pth'
     cfg = dict(type='Pretrained', checkpoint=str(path), prefix='backbone.')
-    backbone = MODELS.build(dict(type='ss_backbones.SSPVTv2', arch='b0', init_cfg=cfg))
+    backbone = MODELS.build(dict(type='ss_backbones.SSPVTv2', arch='b0', ramp='bias', init_cfg=cfg))
     backbone.init_weights()
     theirs = torch.load(path, weights_only=True)['state_dict']
     state = backbone.state_dict()

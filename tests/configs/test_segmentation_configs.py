@@ -116,6 +116,7 @@ def test_recipe(name: str, arch: str, recipe: Recipe):
     assert {key: value for key, value in model.backbone.items() if key != 'settings'} == {
         'type': {'ss-pvtv2': 'SSPVTv2', 'ss-vit': 'SSViT'}[recipe.family],
         'arch': arch,
+        'ramp': 'bias',
         'drop_path_rate': recipe.drop_path[arch],
         'init_cfg': {'type': 'Pretrained', 'checkpoint': ''},
     }

@@ -105,6 +105,8 @@ model = dict(
     assert found['identified'] == "ss_convformer_nano (settings='specific', 10 classes)"
     assert found['without gradient'] == [] and found['codes'] == [0, 0, 0, 0, 2]
     # a mixer that does not say how its channels can be fewer is left as it is, or the settings are refused
-    assert 'A SeparableConv cannot be made out of a SeparableConv with other tensors' in done.stdout, done.stdout[-1500:]
+    assert 'A SeparableConv cannot be made out of a SeparableConv with other tensors' in done.stdout, done.stdout[
+        -1500:
+    ]
     assert found['inherited'] and found['swapped'] == [32, 64, 96]
     assert (tmp_path / 'maps.onnx').exists() and 'convformer-nano:uniform' in done.stdout

@@ -143,7 +143,7 @@ def parts(config: Config) -> Iterator[tuple[Registry, ConfigDict]]:
         places += [(FUNCTIONS, [loader.get('collate_fn')]), (LOOPS, [config.get(f'{split}_cfg')])]
         places.append((METRICS, metrics if isinstance(metrics, list) else [metrics]))
     for registry, found in places:
-        yield from ((registry, part) for part in found if part and 'type' in part)
+        yield from ((registry, part) for part in found if isinstance(part, ConfigDict) and 'type' in part)
 
 
 def classes(config: Config) -> list[object]:

@@ -273,7 +273,7 @@ def test_what_is_written_is_what_is_printed_and_trains(flattened: str, tmp_path:
     assert cells == [
         [
             f'{_text(ours)} ({_text(theirs)})'
-            for ours, theirs in zip(asdict(s).values(), asdict(p).values(), strict=True)
+            for ours, theirs in zip(list(asdict(s).values())[:-1], list(asdict(p).values())[:-1], strict=True)
         ]
         for s, p in zip(settings, specific_setting(12), strict=True)
     ]
@@ -358,7 +358,8 @@ def test_places_for_weights_that_are_yet_to_be_filled_stay(tmp_path: Path, deriv
     assert 'model.backbone.init_cfg names no checkpoint yet: fill in' in said
     theirs, mine = Config.fromfile(base), Config.fromfile(out)
     # the widest of all alike that is not plain
-    assert mine.model.backbone.pop('settings') == [asdict(BlockSetting(mlp_ratio=3.75, attn_ratio=0.75))] * 12
+    written = BlockSetting(mlp_ratio=3.75, attn_ratio=0.75)
+    assert [BlockSetting(**item) for item in mine.model.backbone.pop('settings')] == [written] * 12
     assert theirs.model.backbone.pop('settings') == 'uniform'
     theirs.pop('load_from'), theirs.pop('resume')
     assert mine.to_dict() == theirs.to_dict()
