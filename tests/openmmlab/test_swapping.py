@@ -94,6 +94,13 @@ def test_maps_go_by_their_strides_and_channels_to_whoever_takes_them(
     assert verify(config, old, name, library_of(config)) == RUN
 
 
+@pytest.mark.parametrize('ramp', ['paper', 'none'])
+def test_ramps_are_where_the_rest_of_the_model_is(ramp: str, tmp_path: Path) -> None:
+    name = 'retinanet/retinanet_r50_fpn_1x_coco.py'
+    config = swapped('mmdet', name, tmp_path, ramp=ramp)
+    assert verify(config, config, name, 'mmdet') == RUN
+
+
 def test_a_detector_inside_of_a_teacher_is_swapped(tmp_path: Path) -> None:
     name = 'soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py'
     config = swapped('mmdet', name, tmp_path, arch='b0')

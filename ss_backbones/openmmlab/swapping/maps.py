@@ -79,7 +79,7 @@ class NumbersStay(TorchFunctionMode):
 @torch.no_grad()
 def _run(backbone: Mapping[str, Any], scope: str, device: str) -> object:
     with DefaultScope.overwrite_default_scope(scope), torch.device(device), NumbersStay():
-        network: nn.Module = MODELS.build(dict(backbone))
+        network: nn.Module = MODELS.build(dict(backbone)).to(device)
         network.eval()  # of some it returns nothing
         return network(torch.zeros(1, backbone.get('in_channels', 3), *_side_of(backbone)))
 

@@ -57,7 +57,7 @@ def verify(config: Config, old: Config, name: str, library: str) -> str:
 def _build(config: Config, library: str) -> nn.Module | Exception:
     try:
         with DefaultScope.overwrite_default_scope(library), torch.device('meta'), NumbersStay():
-            return MODELS.build(config.model)
+            return MODELS.build(config.model).to('meta')
     except Exception as error:  # of any part of any library
         return error
 
