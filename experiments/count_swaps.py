@@ -1,6 +1,6 @@
 """Swap the backbone of every config that the installed mmdet and mmsegmentation ship, and count what comes of it.
 
-    python experiments/count_swaps.py OUT.csv [--backbone SSPVTv2] [--arch b2]
+    python experiments/count_swaps.py OUT.csv [--backbone SSPVTv2] [--arch b2] [--match TEXT]
 
 A row is a config: its library and name, its backbone, the state and the reason. The states are 'run' (built, and run up
 to its heads, without memory), 'built', 'unbuilt' (neither it nor the config that it is from can be built here, as a
@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument('out', type=Path)
     parser.add_argument('--backbone', default='SSPVTv2')
     parser.add_argument('--arch', default='b2')
+    parser.add_argument('--match', default='', help='count those alone that have this in their names')
     arguments = parser.parse_args()
     warnings.simplefilter('ignore')
     ss_backbones.register()
@@ -66,7 +67,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for library in LIBRARIES:
             root = Path(importlib.import_module(library).__file__).parent / '.mim/configs'
-            paths = [path for path in sorted(root.rglob('*.py')) if '_base_' not in path.parts]
+            paths = [
+                path
+                for path in sorted(root.rglob('*.py'))
+                if '_base_' not in path.parts and arguments.match in path.name
+            ]
             for path in track(paths, description=library, console=Console(stderr=True)):
                 rows.append((library, path.relative_to(root).as_posix(), *outcome(path, backbone, Path(folder))))
     with arguments.out.open('w', newline='') as file:

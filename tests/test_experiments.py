@@ -50,3 +50,9 @@ def test_an_experiment_goes_on_where_it_was(
     run('draw.py', out, tmp_path / 'out.png', cwd=tmp_path)
     with Image.open(tmp_path / 'out.png') as picture:
         assert min(picture.size) > 200
+
+
+def test_configs_are_counted(tmp_path: Path) -> None:
+    run('count_swaps.py', tmp_path / 'out.csv', '--match', 'atss_', '--arch', 'b0', cwd=tmp_path)
+    states = {row['config']: row['state'] for row in csv.DictReader((tmp_path / 'out.csv').open())}
+    assert len(states) > 3 and states['atss/atss_r50_fpn_1x_coco.py'] == 'run'
