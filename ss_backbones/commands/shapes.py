@@ -302,6 +302,8 @@ def make_shapes(root: Path, parameters: Parameters) -> bool:
         (draft / PARAMETERS_FILE).write_text(json.dumps(asdict(parameters), indent=2) + '\n')
         draft.rename(root.resolve())
     except OSError as error:
+        if root.is_dir() and already_made(root, parameters):  # by another process in the meantime
+            return False
         raise OutputError(f'{root} cannot be written: {error}') from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -228,3 +228,21 @@ def test_a_wrong_number_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     text = refusal(capsys, str(tmp_path / 'set'), option, value)
     assert option in text and f'not {value}' in text
     assert not (tmp_path / 'set').exists()
+
+
+def test_the_later_of_two_at_once_finds_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other process is done after this one has looked."""
+    arguments = [str(tmp_path / 'set'), '--train', '2', '--val', '1', '--size', '64']
+    write_split, others = tool.write_split, []
+
+    def meanwhile(*given: object) -> None:
+        if not others:
+            others.append(True)
+            with monkeypatch.context() as patch:
+                patch.setattr(tool.os, 'getpid', lambda: 1)  # or both would draw in one place
+                assert run(arguments) == 0
+        write_split(*given)
+
+    monkeypatch.setattr(tool, 'write_split', meanwhile)
+    assert run(arguments) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['set']
