@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from tiny_images import write_classes
 
@@ -56,3 +59,11 @@ def test_configs_are_counted(tmp_path: Path) -> None:
     run('count_swaps.py', tmp_path / 'out.csv', '--match', 'atss_', '--arch', 'b0', cwd=tmp_path)
     states = {row['config']: row['state'] for row in csv.DictReader((tmp_path / 'out.csv').open())}
     assert len(states) > 3 and states['atss/atss_r50_fpn_1x_coco.py'] == 'run'
+
+
+def test_the_segmenter_can_be_built() -> None:
+    config = Config.fromfile(ROOT / 'experiments/camvid.py')
+    init_default_scope(config.default_scope)
+    with torch.device('meta'):
+        model = MODELS.build(config.model)
+    assert model.decode_head.num_classes == len(config.train_dataloader.dataset.metainfo.classes) == 11
