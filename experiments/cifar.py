@@ -4,12 +4,15 @@ AdamW at a constant learning rate, weight decay 0.05 but for norms and biases, b
 and flips.
 """
 
-from collections.abc import Callable, Iterator
+import argparse
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import timm
 import torch
+from rich.console import Console
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -93,3 +96,32 @@ def top1(model: nn.Module, data: Data) -> float:
         for x, y in zip(*(part.split(500) for part in data['val']), strict=True)
     )
     return 100 * right / len(data['val'][1])
+
+
+def parse(description: str, networks: Sequence[str], ways: Sequence[str], seeds: Sequence[int]) -> argparse.Namespace:
+    """The command line of an experiment, with these for what it does not say."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('data', type=Path)
+    parser.add_argument('out', type=Path)
+    parser.add_argument('--networks', nargs='+', choices=NETWORKS, default=networks)
+    parser.add_argument('--ways', nargs='+', choices=ways, default=ways)
+    parser.add_argument('--seeds', nargs='+', type=int, default=seeds)
+    parser.add_argument('--epochs', type=int, default=10)
+    parser.add_argument('--device', default='cpu')
+    return parser.parse_args()
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    """What an experiment has written so far."""
+    return list(csv.DictReader(out.open())) if out.exists() else []
+
+
+def append(out: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write the rows of a run after what is there, and show the last."""
+    new = not out.exists()
+    with out.open('a', newline='') as file:
+        writer = csv.DictWriter(file, rows[0])
+        if new:
+            writer.writeheader()
+        writer.writerows(rows)
+    Console().print(rows[-1])

@@ -18,13 +18,13 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 import ss_backbones
 from ss_backbones.errors import UserError
 from ss_backbones.openmmlab.configs import LIBRARIES, library_of, read_config
 from ss_backbones.openmmlab.swapping import child_config, plan_swap, verify
 from ss_backbones.openmmlab.swapping.verifying import BUILT, RUN
+from ss_backbones.tables import print_table
 
 # in the names of backbones that give a pyramid, or several maps as one
 PYRAMIDS = re.compile(
@@ -76,16 +76,14 @@ def main() -> None:
                 rows.append((library, path.relative_to(root).as_posix(), *outcome(path, backbone, Path(folder))))
     with arguments.out.open('w', newline='') as file:
         csv.writer(file).writerows([('library', 'config', 'backbone', 'state', 'reason'), *rows])
-    table = Table(box=None)
-    for head in ('', 'configs', *STATES):
-        table.add_column(head)
+    shown = []
     for name, some in (
         *((library, [row for row in rows if row[0] == library]) for library in LIBRARIES),
         ('with a pyramid', [row for row in rows if PYRAMIDS.search(row[2])]),
     ):
         counts = Counter(row[3] for row in some)
-        table.add_row(name, str(len(some)), *(str(counts[state]) for state in STATES))
-    Console().print(table)
+        shown.append((name, len(some), *(counts[state] for state in STATES)))
+    print_table({'': '', 'configs': 'd', **dict.fromkeys(STATES, 'd')}, shown)
 
 
 if __name__ == '__main__':

@@ -14,16 +14,12 @@ EPOCHS epochs at a learning rate of 1e-3, then as many at 3e-4:
 A row of OUT.csv is an epoch; what is in the file already is not run again.
 """
 
-import argparse
 import copy
-import csv
 import time
-from pathlib import Path
 
 import timm
 import torch
-from cifar import NETWORKS, RATE, Data, read, top1, train
-from rich.console import Console
+from cifar import NETWORKS, RATE, Data, append, parse, read, rows_of, top1, train
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -83,35 +79,20 @@ def inherit(source: nn.Module, target: nn.Module, data: Data, generator: torch.G
 
 def main() -> None:
     """Run what OUT.csv does not have yet."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('data', type=Path)
-    parser.add_argument('out', type=Path)
-    parser.add_argument('--networks', nargs='+', choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument('--ways', nargs='+', choices=WAYS, default=list(WAYS))
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1])
-    parser.add_argument('--epochs', type=int, default=10)
-    parser.add_argument('--device', default='cpu')
-    arguments = parser.parse_args()
+    arguments = parse(__doc__, list(NETWORKS), list(WAYS), [0, 1])
     ss_backbones.register()
-    data, console = read(arguments.data), Console()
+    data = read(arguments.data)
     for seed in arguments.seeds:
         for network in arguments.networks:
-            source = None
+            source, which = None, (network, str(seed))
+            done = {row['way'] for row in rows_of(arguments.out) if (row['network'], row['seed']) == which}
+            wanted = {*arguments.ways} - done
             for way in WAYS:
-                old = list(csv.DictReader(arguments.out.open())) if arguments.out.exists() else []
-                done = {row['way'] for row in old if (row['network'], row['seed']) == (network, str(seed))}
-                wanted = {*arguments.ways} - done
                 if way not in wanted and not (way == 'plain' and 'inherited' in wanted):
                     continue
                 rows, source = run(network, way, seed, arguments.epochs, data, arguments.device, source)
-                if way in done:
-                    continue
-                with arguments.out.open('a', newline='') as file:
-                    writer = csv.DictWriter(file, FIELDS)
-                    if not old:
-                        writer.writeheader()
-                    writer.writerows(rows)
-                console.print(rows[-1])
+                if way not in done:
+                    append(arguments.out, rows)
 
 
 if __name__ == '__main__':

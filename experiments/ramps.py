@@ -11,16 +11,12 @@ that lies in the direction of the ramp, for 512 training images after the epoch,
 settings have a ramp.
 """
 
-import argparse
-import csv
 import time
-from pathlib import Path
 from statistics import median
 
 import timm
 import torch
-from cifar import NETWORKS, RATE, Data, read, top1, train
-from rich.console import Console
+from cifar import NETWORKS, RATE, Data, append, parse, read, rows_of, top1, train
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -71,31 +67,15 @@ def run(network: str, way: str, seed: int, epochs: int, data: Data, device: str)
 
 def main() -> None:
     """Run what OUT.csv does not have yet."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('data', type=Path)
-    parser.add_argument('out', type=Path)
-    parser.add_argument('--networks', nargs='+', choices=NETWORKS, default=['ss_pvt_v2_b0', 'ss_vit_tiny_patch16_224'])
-    parser.add_argument('--ways', nargs='+', choices=WAYS, default=list(WAYS))
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--epochs', type=int, default=10)
-    parser.add_argument('--device', default='cpu')
-    arguments = parser.parse_args()
+    arguments = parse(__doc__, ['ss_pvt_v2_b0', 'ss_vit_tiny_patch16_224'], list(WAYS), [0, 1, 2])
     ss_backbones.register()
-    data, console = read(arguments.data), Console()
+    data = read(arguments.data)
     for seed in arguments.seeds:
         for network in arguments.networks:
             for way in arguments.ways:
-                old = list(csv.DictReader(arguments.out.open())) if arguments.out.exists() else []
-                wanted = network, way, str(seed), str(arguments.epochs)
-                if wanted in [(row['network'], row['way'], row['seed'], row['epoch']) for row in old]:
-                    continue
-                rows = run(network, way, seed, arguments.epochs, data, arguments.device)
-                with arguments.out.open('a', newline='') as file:
-                    writer = csv.DictWriter(file, FIELDS)
-                    if not old:
-                        writer.writeheader()
-                    writer.writerows(rows)
-                console.print(rows[-1])
+                done = [(row['network'], row['way'], row['seed'], row['epoch']) for row in rows_of(arguments.out)]
+                if (network, way, str(seed), str(arguments.epochs)) not in done:
+                    append(arguments.out, run(network, way, seed, arguments.epochs, data, arguments.device))
 
 
 if __name__ == '__main__':

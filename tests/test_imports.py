@@ -14,7 +14,7 @@ LAYERS = [
     ['checkpoints'],
     ['networks', 'deploy'],
     ['layers'],
-    ['settings', 'output_files', 'complexity', 'version', 'registry'],
+    ['settings', 'output_files', 'tables', 'complexity', 'version', 'registry'],
     ['errors'],
 ]
 ALLOWED = {('__main__', 'commands'), ('__init__', 'version')}

@@ -1,15 +1,12 @@
-"""What is shown while something is measured, and tables of what was."""
+"""What is shown while something is measured."""
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
-WIDEST = 160  # characters of a line of a table that does not go to a terminal
 
 
 @contextmanager
@@ -33,21 +30,3 @@ def progress(what: str, steps: int) -> Iterator[Callable[[str], None]]:
     ) as bar:
         task, done = bar.add_task(what, total=steps), itertools.count()
         yield lambda step: bar.update(task, description=f'{what}: {step}', completed=next(done), refresh=True)
-
-
-def print_table(columns: Mapping[str, str], rows: Sequence[Sequence[str | float | None]]) -> None:
-    """Print a table to stdout, with a dash for None.
-
-    Args:
-        columns: Their heads, and how the numbers below are formatted; '' for words.
-        rows: Of cells; a short one ends early.
-    """
-    table = Table(box=None, padding=(0, 0, 0, 2), header_style='')
-    for head, form in columns.items():
-        table.add_column(head, justify='right' if form else 'left', no_wrap=bool(form), overflow='fold')
-    for row in rows:
-        table.add_row(
-            *('-' if cell is None else format(cell, form) for cell, form in zip(row, columns.values(), strict=False))
-        )
-    width = None if sys.stdout.isatty() else WIDEST
-    Console(width=width, highlight=False, markup=False, emoji=False).print(table)

@@ -10,10 +10,10 @@ import timm
 import torch
 
 from ..errors import OutputError
+from ..tables import print_table
 from .machine import Peaks
 from .memory import Alone
 from .plan import Plan, Shape
-from .progress import print_table
 
 MIB = 2**20
 BUSY = 0.1  # of the processors in other processes: from here on it is said

@@ -60,8 +60,8 @@ def main(argv: list[str], program: str) -> int:
     from ..benchmark.machine import machine_name
     from ..benchmark.names import split
     from ..benchmark.plan import Plan
-    from ..benchmark.progress import print_table
     from ..benchmark.results import write_csv
+    from ..tables import print_table
 
     register()
     plan, own = Plan(device=arguments.device), own_networks()

@@ -24,8 +24,6 @@ def main(argv: Sequence[str], program: str) -> None:
         UserError: What the user can fix, or what cannot be.
     """
     arguments = _parser(program).parse_args(argv)
-    if '::' not in arguments.config and arguments.out is None and not Path(arguments.config).is_file():
-        raise UsageError(f'there is no config file {arguments.config}.')
     name = arguments.config.rpartition('::')[2]
     suffix = '-'.join(filter(None, (arguments.backbone.rpartition('.')[2].lower(), arguments.arch)))
     out: Path = arguments.out or Path(f'{Path(name).stem}_{suffix}.py')

@@ -35,11 +35,6 @@ class HeadMoments:
     bypass: Tensor
 
 
-def projected_tokens(attention: Attention, tokens: int) -> int:
-    """How many of the first tokens go through the output projection."""
-    return tokens - int(tokens * attention.token_bypass)
-
-
 def observe_heads(old: Attention, new: Attention, batches: Iterable[tuple[Layout, Tensor, Tensor]]) -> HeadMoments:
     """What the heads of an attention make.
 
@@ -70,7 +65,7 @@ def observe_heads(old: Attention, new: Attention, batches: Iterable[tuple[Layout
             into += torch.einsum('bnhi,bnhj->hij', x, x).cpu()
         mean += o.double().sum((0, 1)).cpu()
         counts = [count + x.shape[0] * x.shape[1] for count, x in zip(counts, (q, k), strict=True)]
-        past = slice(projected_tokens(new, mixed.shape[1]), None)
+        past = slice(mixed.shape[1] - new.bypassing(mixed.shape[1]), None)
         f = F.pad(mixed[:, past].flatten(0, 1), (1, 0), value=1.0).double()
         bypass += (f.t() @ torch.cat((f, wanted[:, past].flatten(0, 1).double()), dim=1)).cpu()
     for hook in hooks:

@@ -25,12 +25,13 @@ from torch import Tensor, nn
 from ..errors import UsageError
 from ..layers import Attention, Block, Mlp
 from ..networks import Network, network_in
-from .heads import make_heads, observe_heads, projected_tokens
+from .heads import make_heads, observe_heads
 from .least_squares import Regression
 from .streams import Streams, error_after, temporary_streams
 from .units import Candidates, fit_bypass, set_outputs
 
-_THEIRS, _OURS, _BEFORE, _NEXT = 'theirs', 'ours', 'before', 'next'  # tokens: the trained network's, the new one's, ...
+# tokens: the trained network's, the new one's, what the trained block began with, and what is being made
+_THEIRS, _OURS, _BEFORE, _NEXT = 'theirs', 'ours', 'before', 'next'
 _DRAWN_LIKE = 0  # seed of what is drawn for wider layers
 
 
@@ -77,10 +78,9 @@ def inherit_blocks(source: nn.Module, target: nn.Module, images: Iterable[Tensor
             if i:
                 for name in (_THEIRS, _OURS):
                     streams.update(name, lambda _, x, i=i: ours.block_input(i, x), name)
-            streams.update(_BEFORE, lambda _, x: x, _THEIRS)
             _make_attention(old, new, streams, generator)
             _make_mlp(old, new, streams, generator)
-            yield BlockError(i, error_after(streams, (_BEFORE, _THEIRS, _OURS)))
+            yield BlockError(i, error_after(streams, _BEFORE, _THEIRS, _OURS))
 
 
 def _copy_outside(source: nn.Module, target: nn.Module) -> None:
@@ -138,7 +138,7 @@ def _least_images(network: Network, image: Tensor) -> int:
 
 
 def _make_attention(old: Block, new: Block, streams: Streams, generator: torch.Generator) -> None:
-    """The attention of a block; the tokens of both networks are those after it then."""
+    """The attention of a block; the tokens of both networks are those after it then; see _BEFORE."""
     streams.update(_NEXT, lambda layout, x: x + old.attn(old.norm1(x), *layout), _THEIRS)
     known = isinstance(new.attn, Attention) and type(new.attn).mix is not Attention.mix
     _copy_equal(old.attn, new.attn, partly=known)
@@ -152,10 +152,11 @@ def _make_attention(old: Block, new: Block, streams: Streams, generator: torch.G
         regression = Regression(new.attn.proj.weight, new.attn.proj.bias)
         for layout, ours, after in streams.read(_OURS, _NEXT):
             mixed = new.attn.mix(new.norm1(ours), *layout)
-            first = slice(projected_tokens(new.attn, mixed.shape[1]))
+            first = slice(mixed.shape[1] - new.attn.bypassing(mixed.shape[1]))
             regression.add(mixed[:, first], (after - ours).flatten(1, -2)[:, first])
         _set_linear(new.attn.proj, *regression.solve())
     streams.update(_OURS, lambda layout, x: x + new.attn(new.norm1(x), *layout), _OURS)
+    streams.rename(_THEIRS, _BEFORE)
     streams.rename(_NEXT, _THEIRS)
 
 

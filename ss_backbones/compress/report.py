@@ -2,36 +2,25 @@
 
 from io import BytesIO
 
-from rich.console import Console
-from rich.table import Table
-
+from ..tables import print_table
 from .run import InheritReport
-
-_WIDTH = 160  # characters of a line that does not go to a terminal
 
 
 def print_report(report: InheritReport) -> None:
     """A table of the blocks, and a line for what they make together, on stdout."""
-    table = Table(box=None, padding=(0, 0, 0, 2), header_style='')
-    for head in ('block', 'what changed', 'M multiply-adds', 'left over'):
-        table.add_column(head, justify='left' if head in ('block', 'what changed') else 'right', overflow='fold')
-    for block in report.blocks:
-        table.add_row(block.name, block.changes, _millions(block.macs), f'{block.error:.4f}')
-    table.add_row('network', '', _millions(report.macs), '')
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _WIDTH
-    console.print(table)
+    columns = {'block': '', 'what changed': '', 'M multiply-adds': '>', 'left over': '.4f'}
+    rows = [(block.name, block.changes, _millions(block.macs), block.error) for block in report.blocks]
+    print_table(columns, [*rows, ('network', '', _millions(report.macs))])
     before, after = report.macs
     height, width = report.size[1:]
-    console.print(f'{report.images} images of {height} x {width}; {1 - after / before:.1%} fewer multiply-adds.')
+    print(f'{report.images} images of {height} x {width}; {1 - after / before:.1%} fewer multiply-adds.')
     if report.agreement is not None:
-        console.print(f'On {report.checked}: {report.agreement:.1%} get the same class from both networks.')
+        print(f'On {report.checked}: {report.agreement:.1%} get the same class from both networks.')
     if report.top1 is not None:
-        console.print(f'Top-1, with the folders as classes: {report.top1[0]:.1%} before, {report.top1[1]:.1%} after.')
+        print(f'Top-1, with the folders as classes: {report.top1[0]:.1%} before, {report.top1[1]:.1%} after.')
     if report.map_errors:
         errors = ', '.join(f'{error:.3f}' for error in report.map_errors)
-        console.print(f'On {report.checked}: of the variance of the maps {errors} is left over.')
+        print(f'On {report.checked}: of the variance of the maps {errors} is left over.')
 
 
 def draw(report: InheritReport) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -79,15 +79,17 @@ def temporary_streams(device: torch.device) -> Iterator[Streams]:
         yield Streams(Path(folder), device)
 
 
-def error_after(streams: Streams, names: Sequence[str]) -> float:
+def error_after(streams: Streams, before: str, after: str, other: str) -> float:
     """How far tokens are from others, as a share of what these have become: mean squares.
 
     Args:
         streams: The tokens.
-        names: Of those before, of those they have become, and of those that are held against them.
+        before: The name of what the others were.
+        after: The name of what they have become.
+        other: The name of the tokens that are held against that.
     """
     error = change = 0.0
-    for _, before, after, other in streams.read(*names):
-        error += (after - other).double().square().sum().item()
-        change += (after - before).double().square().sum().item()
+    for _, was, became, held in streams.read(before, after, other):
+        error += (became - held).double().square().sum().item()
+        change += (became - was).double().square().sum().item()
     return error / change if change else 0.0

@@ -74,13 +74,17 @@ class Attention(nn.Module):
         """Whether the bypass is the same share of any number of tokens in whole numbers, as exporters need it."""
         return self.token_bypass.as_integer_ratio()[1] <= _EXACT
 
+    def bypassing(self, tokens: int) -> int:
+        """How many of so many tokens, the last ones, bypass the output projection."""
+        share, of = self.token_bypass.as_integer_ratio()
+        return tokens * share // of if self.has_exact_bypass else int(tokens * self.token_bypass)
+
     def _project(self, x: Tensor) -> Tensor:
         """(B, N, heads * D) to (B, N, C)."""
         if not self.token_bypass:
             return self.proj_drop(self.proj(x))
         tokens = x.shape[1]
-        share, of = self.token_bypass.as_integer_ratio()
-        bypass = tokens * share // of if self.has_exact_bypass else int(tokens * self.token_bypass)
+        bypass = self.bypassing(tokens)
         first, last = x.split((tokens - bypass, bypass), dim=1)
         return self.proj_drop(torch.cat((self.proj(first), last), dim=1))
 

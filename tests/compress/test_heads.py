@@ -1,7 +1,5 @@
 """What an attention gets of another's heads before anything is fitted to it."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -9,15 +7,10 @@ from torch import Tensor
 from ss_backbones.compress.heads import make_heads, observe_heads
 from ss_backbones.layers import SelfAttention
 
+pytestmark = pytest.mark.usefixtures('float64')
+
 DIM, HEADS, WIDTH, GRID = 12, 3, 4, (4, 5)
 TOKENS = GRID[0] * GRID[1]
-
-
-@pytest.fixture(autouse=True)
-def _float64() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Networks out of trained ones, over all small networks: exact where that is possible, else better than copies."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -14,15 +13,10 @@ from ss_backbones.errors import UsageError
 from ss_backbones.layers import Attention, Mlp
 from ss_backbones.networks import network_in
 
+pytestmark = pytest.mark.usefixtures('float64')
+
 SIDE, IMAGES = 64, 24
 EXACT = 1e-9
-
-
-@pytest.fixture(autouse=True)
-def _float64() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 def images(count: int = IMAGES, side: int = SIDE) -> list[Tensor]:

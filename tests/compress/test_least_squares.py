@@ -8,14 +8,9 @@ from torch import Tensor
 from ss_backbones.compress.least_squares import MOST_TOKENS, STRENGTHS, Regression
 from ss_backbones.compress.low_rank import query_key_pair, value_projection_pair
 
+pytestmark = pytest.mark.usefixtures('float64')
+
 FEATURES, TARGETS = 7, 3
-
-
-@pytest.fixture(autouse=True)
-def _float64() -> None:
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 def example(images: int, tokens: int = 4, noise: float = 0.5) -> tuple[Tensor, Tensor, Tensor, Tensor]:

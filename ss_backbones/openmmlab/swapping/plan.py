@@ -45,7 +45,7 @@ _HANDS_THROUGH = ('JPU',)  # give all maps on but the last
 _NORMALISATION = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375], 'bgr_to_rgb': True}
 _RATES = {'mmdet': (1e-4, 0.05), 'mmseg': (6e-5, 0.01)}  # learning rate (of a batch of 16) and weight decay with AdamW
 _NO_HEADS = ('backbone', 'neck', 'data_preprocessor', 'train_cfg', 'test_cfg', 'language_model', 'init_cfg')
-Path = tuple[str, ...]
+Path = tuple[str | int, ...]  # keys, and numbers inside of lists
 
 
 @dataclass
@@ -142,7 +142,8 @@ def _check_idea(backbone: Mapping[str, Any], model: Mapping[str, Any], name: str
 
 def _maps_by_consumers(model: Mapping[str, Any], new: Maps) -> Maps | None:
     """What the neck or the heads want, for a backbone of a library that is not installed: strides by position."""
-    wanted = next((part['in_channels'] for part in (*_necks(model), *_heads(model)) if _is_list(part)), None)
+    parts = (*_necks(model), *(head for _, head in _heads(model)))
+    wanted = next((part['in_channels'] for part in parts if _is_list(part)), None)
     if wanted is None or len(wanted) > len(new.strides):
         return None
     return Maps(tuple(wanted), new.strides[len(new.strides) - len(wanted) :])
@@ -180,22 +181,22 @@ def _parts(value: Any) -> list[Mapping[str, Any]]:
     return [value] if isinstance(value, Mapping) else list(value or [])
 
 
-def _heads(model: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Everything in the model with in_channels, but for backbone and neck."""
+def _heads(model: Mapping[str, Any]) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Everything in the model with in_channels, but for backbone and neck, and its place."""
     for key, value in model.items():
         if key not in _NO_HEADS:
-            yield from _with_channels(value)
+            yield from _with_channels(value, (key,))
 
 
-def _with_channels(value: Any) -> Iterator[Mapping[str, Any]]:
+def _with_channels(value: Any, place: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     if isinstance(value, Mapping):
         if 'in_channels' in value:
-            yield value
-        for inner in value.values():
-            yield from _with_channels(inner)
+            yield place, value
+        for key, inner in value.items():
+            yield from _with_channels(inner, (*place, key))
     elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _with_channels(inner)
+        for number, inner in enumerate(value):
+            yield from _with_channels(inner, (*place, number))
 
 
 def _change_consumers(
@@ -241,13 +242,8 @@ def _change_consumers(
     plan.notes.append(f'The neck {first["type"]} takes {change["in_channels"]} channels in place of {wanted}.')
     if first['type'] in _HANDS_THROUGH:
         _change_heads(model, (*old.channels[:-1], 0), new, kept, plan, name, needed=False)
-    if isinstance(model['neck'], Mapping):
-        for key, value in change.items():
-            plan.changes[(*plan.root, 'neck', key)] = value
-    else:
-        whole = deepcopy(list(model['neck']))
-        whole[necks.index(first)].update(change)
-        plan.changes[(*plan.root, 'neck')] = whole
+    place = ('neck',) if isinstance(model['neck'], Mapping) else ('neck', necks.index(first))
+    _set_inside(model, {place: change}, plan)
 
 
 def _change_heads(
@@ -261,18 +257,14 @@ def _change_heads(
 ) -> None:
     """Set the channels of heads that take the maps themselves; ``needed`` says that there must be some."""
     count = len(old)
-    used: set[int] = set()
-    found: list[tuple[Path, int | None, Mapping[str, Any]]] = []  # the head's place, its number in a list, itself
-    for key, value in model.items():
-        if key not in _NO_HEADS:
-            found += [((key, *place), head) for place, head in _placed(value)]
-    changed: dict[Path, dict[str, Any]] = {}
-    for place, head in found:
+    used: set[int] = set() if needed else set(range(count))
+    found: list[tuple[Path, Mapping[str, Any], int | list[int], dict[str, Any]]] = []
+    for place, head in _heads(model):
         wanted = head['in_channels']
-        many = isinstance(wanted, list | tuple)
+        many = _is_list(head)
         index = head.get('in_index', tuple(range(count)) if many else -1)
         indices = [i % count for i in (index if isinstance(index, list | tuple) else [index])]
-        if [old[i] for i in indices] != (list(wanted) if many else [wanted]) * (1 if many else len(indices)):
+        if [old[i] for i in indices] != (list(wanted) if many else [wanted] * len(indices)):
             continue
         used |= set(indices)
         change = {'in_channels': [new.channels[taken[i]] for i in indices] if many else new.channels[taken[indices[0]]]}
@@ -281,26 +273,28 @@ def _change_heads(
         if 'c1_in_channels' in head:
             used.add(0)
             change['c1_in_channels'] = new.channels[taken[0]]
-        changed[place] = change | {'_index': indices if many else indices[0]}
-    if not needed:
-        used = set(range(count))
-    if not changed:
+        found.append((place, head, indices if many else indices[0], change))
+    if not found:
         if not needed:
             return
         raise UsageError(
             f'{name}: nothing in the model takes the maps of its backbone ({", ".join(map(str, old))} channels).'
         )
     keep = sorted(used)
-    for place, change in changed.items():
-        index = change.pop('_index')
-        if 'in_index' in _inside(model, place) or keep != list(range(count)):
+    for place, head, index, change in found:
+        if 'in_index' in head or keep != list(range(count)):
             new_index = [keep.index(i) for i in index] if isinstance(index, list) else keep.index(index)
-            if _inside(model, place).get('in_index', -1) != new_index:
+            if head.get('in_index', -1) != new_index:
                 change['in_index'] = new_index
         plan.notes.append(f'{".".join(map(str, place))} takes {change["in_channels"]} channels.')
     plan.out_indices = tuple(taken[i] for i in keep)
-    for top in dict.fromkeys(place[0] for place in changed):
-        inside = {place[1:]: change for place, change in changed.items() if place[0] == top}
+    _set_inside(model, {place: change for place, _, _, change in found}, plan)
+
+
+def _set_inside(model: Mapping[str, Any], changes: Mapping[Path, Mapping[str, Any]], plan: Plan) -> None:
+    """Plan other values for parts of the model, by their places."""
+    for top in dict.fromkeys(place[0] for place in changes):
+        inside = {place[1:]: change for place, change in changes.items() if place[0] == top}
         if any(isinstance(key, int) for place in inside for key in place):  # a list cannot be changed in part
             whole = deepcopy(model[top])
             for place, change in inside.items():
@@ -308,23 +302,10 @@ def _change_heads(
             plan.changes[(*plan.root, top)] = whole
         else:
             for place, change in inside.items():
-                for key, value in change.items():
-                    plan.changes[(*plan.root, top, *place, key)] = value
+                plan.changes |= {(*plan.root, top, *place, key): value for key, value in change.items()}
 
 
-def _placed(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Mapping[str, Any]]]:
-    """Everything with in_channels, and where it stands."""
-    if isinstance(value, Mapping):
-        if 'in_channels' in value:
-            yield place, value
-        for key, inner in value.items():
-            yield from _placed(inner, (*place, key))
-    elif isinstance(value, list | tuple):
-        for number, inner in enumerate(value):
-            yield from _placed(inner, (*place, number))
-
-
-def _inside(value: Any, place: tuple[Any, ...]) -> Any:
+def _inside(value: Any, place: Path) -> Any:
     for key in place:
         value = value[key]
     return value
