@@ -2,20 +2,20 @@
 
     python experiments/inheriting.py CIFAR10 OUT.csv [--networks ...] [--ways ...] [--seeds 0 1] [--epochs 10]
 
-CIFAR10 has the folders train/CLASS and val/CLASS with images of 32 x 32 pixels. For the recipe see cifar.py; all have
-EPOCHS epochs at a learning rate of 1e-3, then as many at 3e-4:
+CIFAR10 has the folders train/CLASS and val/CLASS with images of 32 x 32 pixels. For the recipe see cifar.py:
 
-- plain: the plain twin;
-- scratch: SS from random weights;
+- plain: the plain twin, EPOCHS epochs at a learning rate of 1e-3, then as many at 3e-4;
+- scratch: SS from random weights, likewise;
 - scratch-bias: the same with ``ramp='bias'``;
-- inherited: SS out of the plain twin after its first EPOCHS epochs (of which the row of that epoch is about, without
-  training), then trained at 3e-4, half by the classes and half by what that plain twin sees in the same images.
+- inherited: SS out of the plain twin at its end (epoch 0: without training), then EPOCHS epochs at 3e-4, half by the
+  classes and half by what the plain twin sees in the same images.
 
-A row of OUT.csv is an epoch; what is in the file already is not run again.
+A row of OUT.csv is an epoch; what is in the file already is not run again. The plain twins are kept beside it, as
+NETWORK-SEED.pth.
 """
 
-import copy
 import time
+from pathlib import Path
 
 import timm
 import torch
@@ -43,30 +43,34 @@ def distil(teacher: nn.Module):  # noqa: ANN201
     return loss_of
 
 
-def run(
-    network: str, way: str, seed: int, epochs: int, data: Data, device: str, source: nn.Module | None
-) -> tuple[list, nn.Module | None]:
-    """The rows of one training; and the plain twin in the middle of its own, from which others inherit."""
+def build(network: str, way: str, device: str) -> nn.Module:
+    """A network with random weights."""
+    return timm.create_model(network, **NETWORKS[network], num_classes=10, **WAYS[way]).to(device)
+
+
+def run(network: str, way: str, seed: int, epochs: int, data: Data, device: str, twin: Path) -> list:
+    """The rows of one training; the plain twin is kept in the file from which others inherit."""
     torch.manual_seed(seed)
-    model = timm.create_model(network, **NETWORKS[network], num_classes=10, **WAYS[way]).to(device)
+    model = build(network, way, device)
     generator, rows, start = torch.Generator().manual_seed(seed), [], time.perf_counter()
 
     def note(epoch: int) -> None:
         figures = f'{top1(model, data):.2f}', f'{time.perf_counter() - start:.0f}'
         rows.append(dict(zip(FIELDS, (network, way, seed, epoch, *figures), strict=True)))
 
-    before = 0
     if way == 'inherited':
+        source = build(network, 'plain', device).eval()
+        source.load_state_dict(torch.load(twin))
         inherit(source, model.eval(), data, generator)
-        before, losses = epochs, train(model, data, epochs * [LATE], generator, distil(source))
-        note(before)
+        losses = train(model, data, epochs * [LATE], generator, distil(source))
+        note(0)
     else:
         losses = train(model, data, epochs * [RATE] + epochs * [LATE], generator)
-    for epoch, _ in enumerate(losses, start=before + 1):
+    for epoch, _ in enumerate(losses, start=1):
         note(epoch)
-        if way == 'plain' and epoch == epochs:
-            source = copy.deepcopy(model)
-    return rows, source
+    if way == 'plain':
+        torch.save(model.state_dict(), twin)
+    return rows
 
 
 def inherit(source: nn.Module, target: nn.Module, data: Data, generator: torch.Generator) -> None:
@@ -84,15 +88,14 @@ def main() -> None:
     data = read(arguments.data)
     for seed in arguments.seeds:
         for network in arguments.networks:
-            source, which = None, (network, str(seed))
+            twin, which = arguments.out.parent / f'{network}-{seed}.pth', (network, str(seed))
             done = {row['way'] for row in rows_of(arguments.out) if (row['network'], row['seed']) == which}
-            wanted = {*arguments.ways} - done
             for way in WAYS:
-                if way not in wanted and not (way == 'plain' and 'inherited' in wanted):
-                    continue
-                rows, source = run(network, way, seed, arguments.epochs, data, arguments.device, source)
-                if way not in done:
-                    append(arguments.out, rows)
+                missing = way == 'plain' and 'inherited' not in done and not twin.exists()
+                if missing or (way in arguments.ways and way not in done):
+                    rows = run(network, way, seed, arguments.epochs, data, arguments.device, twin)
+                    if way not in done:
+                        append(arguments.out, rows)
 
 
 if __name__ == '__main__':
