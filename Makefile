@@ -33,7 +33,7 @@ setup: .venv/.set-up
 demo demo-seg test: export OMP_NUM_THREADS = 1
 demo demo-seg: setup
 	$(RUN) tools/make_shapes.py $(DEMO_DATA)
-	$(RUN) tools/train.py $(CONFIG) --work-dir $(OUT)
+	$(RUN) tools/train.py $(CONFIG) --work-dir $(OUT) --resume # a finished one is not trained again
 	$(RUN) tools/picture.py $(CONFIG) "$$(cat $(OUT)/last_checkpoint)" $(OUT)/predictions.png
 
 demo: CONFIG := $(DEMO_CONFIG)

@@ -12,6 +12,7 @@ from mmengine.registry import LOOPS as ROOT_LOOPS
 from mmengine.registry import METRICS as ROOT_METRICS
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as ROOT_OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import RUNNERS as ROOT_RUNNERS
 from mmengine.registry import Registry
 
 # So that 'ss_backbones::mask_rcnn/...' names a config. The value is what pip calls the package, or, as here, a module:
@@ -28,10 +29,11 @@ MODELS = _node(ROOT_MODELS, 'openmmlab', 'classification')
 OPTIM_WRAPPER_CONSTRUCTORS = _node(ROOT_OPTIM_WRAPPER_CONSTRUCTORS, 'openmmlab')
 DATASETS = _node(ROOT_DATASETS, 'classification')
 DATA_SAMPLERS = _node(ROOT_DATA_SAMPLERS, 'classification')
-FUNCTIONS = _node(ROOT_FUNCTIONS, 'classification')
+FUNCTIONS = _node(ROOT_FUNCTIONS, 'training', 'classification')
 METRICS = _node(ROOT_METRICS, 'classification')
-HOOKS = _node(ROOT_HOOKS, 'openmmlab', 'classification')
-LOOPS = _node(ROOT_LOOPS, 'classification')
+HOOKS = _node(ROOT_HOOKS, 'training', 'openmmlab', 'classification')
+LOOPS = _node(ROOT_LOOPS, 'training')
+RUNNERS = _node(ROOT_RUNNERS, 'training')
 
 
 def register_backbone(cls: type) -> type:

@@ -10,6 +10,7 @@ LAYERS = [
     ['commands'],
     ['probing', 'compress', 'deploy.onnx', 'classification', 'benchmark'],
     ['openmmlab'],
+    ['training'],
     ['timm_models'],
     ['checkpoints'],
     ['networks', 'deploy'],

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from tiny_images import write_classes, write_config
 
 from ss_backbones import commands
-from ss_backbones.classification.train_loop import EpochLoop
+from ss_backbones.training.loops import EpochLoop
 
 BATCHES = 6  # of an epoch
 _RUNS = count()

@@ -16,7 +16,7 @@ from .resizing import resize_first_conv
 
 HEAD = 'head.'  # the classifier's, which may differ: other data have other classes
 _CLASS_TOKEN = 'cls_token'
-_LEAST_SHARE = 0.9
+LEAST_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def _other_network(report: LoadReport, ramps: Mapping[str, Tensor], module: nn.M
     """What shows that the checkpoint is of another network, or nothing."""
     if _CLASS_TOKEN in report.missing:
         return 'the checkpoint has no class token (cls_token). Build the network with class_token=False'
-    if report.share < _LEAST_SHARE:
+    if report.share < LEAST_SHARE:
         return f'only {report.share:.0%} of the model matches'
     body = [difference for difference in report.differences if not difference.key.startswith(HEAD)]
     if body:

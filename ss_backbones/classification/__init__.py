@@ -6,12 +6,10 @@ from .dataset import build_dataset
 from .errors import DataError
 from .metric import Accuracy
 from .sampler import EpochSampler
-from .train_loop import EpochLoop
 
 __all__ = [
     'Accuracy',
     'DataError',
-    'EpochLoop',
     'EpochSampler',
     'ImageClassifier',
     'build_dataset',

@@ -12,9 +12,9 @@ from timm.data import create_dataset
 from torch.utils.data import Dataset, IterableDataset
 
 from ..registry import DATASETS
+from ..training.seeds import Draw, seed_image
 from .errors import DataError, check_class
 from .folders import find_split
-from .seeds import Draw, seed_image
 from .transforms import create_pipeline
 
 LEFT_OUT = -1  # the class of an image that could not be read, for the metric to leave out

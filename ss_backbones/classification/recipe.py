@@ -8,7 +8,7 @@ from ..errors import UsageError
 def scale_learning_rate(config: Config, world_size: int) -> str:
     """Scale the learning rate from ``auto_scale_lr.base_batch_size`` to the images of an update, and say so.
 
-    mmengine's own scaling does not know gradient accumulation; it is switched off in the config here.
+    mmengine's own scaling does not know gradient accumulation, so the config is left without it here.
 
     Args:
         config: The config, whose ``optim_wrapper.optimizer.lr`` and schedules' ``eta_min`` are changed.
@@ -22,10 +22,10 @@ def scale_learning_rate(config: Config, world_size: int) -> str:
     images = world_size * batch * steps
     given = f'{images} images an update ({world_size} processes x {batch} images x {steps} accumulated)'
     scaling = config.get('auto_scale_lr') or {}
+    config.auto_scale_lr = None
     if not scaling.get('enable'):
         return f'Learning rate {wrapper.optimizer.lr:g} as given, for {given}.'
     base = scaling['base_batch_size']
-    scaling['enable'] = False
     before = wrapper.optimizer.lr
     wrapper.optimizer.lr = before * images / base
     for schedule in config.get('param_scheduler') or []:

@@ -10,7 +10,7 @@ from torch.utils.data import Sampler
 
 from ..networks.arguments import check_count
 from ..registry import DATA_SAMPLERS
-from .seeds import Draw, seed_of
+from ..training.seeds import Draw, seed_of
 
 
 @DATA_SAMPLERS.register_module()

@@ -1,15 +1,18 @@
 """Trains a classifier."""
 
+from contextlib import nullcontext
+from tempfile import TemporaryDirectory
+
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 
 from ..errors import UsageError
 from ..networks.arguments import check_count
+from ..training.resume import check_unused, newest_checkpoint
 from .building import build_runner
 from .folders import find_split
 from .recipe import fit_schedule, scale_learning_rate
-from .resume import check_network, checkpoints_in, newest_checkpoint
 
 ADVICE = (
     'To train without validation: --no-validate. To validate on another split: --cfg-options '
@@ -18,7 +21,7 @@ ADVICE = (
 DTYPES = {'bf16': 'bfloat16', 'fp16': 'float16'}
 
 
-def train(config: Config, *, amp: str | None, resume: bool, validate: bool) -> None:
+def train(config: Config, *, amp: str | None, resume: bool, validate: bool, dry_run: bool = False) -> None:
     """Train a classifier.
 
     Args:
@@ -26,6 +29,7 @@ def train(config: Config, *, amp: str | None, resume: bool, validate: bool) -> N
         amp: One of DTYPES for mixed precision; None for none.
         resume: Go on from the newest checkpoint in the work dir, if there is one.
         validate: Validate after epochs.
+        dry_run: Build everything, make one step, and write nothing.
 
     Raises:
         UsageError: The config, or what is asked for beside it, cannot work.
@@ -46,13 +50,16 @@ def train(config: Config, *, amp: str | None, resume: bool, validate: bool) -> N
     for loader in filter(None, (config.train_dataloader, config.val_dataloader)):
         if not loader.dataset.get('name'):
             find_split(loader.dataset.data_root, loader.dataset.split, ADVICE)  # before anything is built
-    set_resume(config, resume)
-    runner = build_runner(config)
+    if resume or not dry_run:
+        set_resume(config, resume)
     if config.get('resume'):
-        check_network(getattr(runner.model, 'module', runner.model), config.load_from)
         text = f'Learning rate and schedule go on as they were in {config.load_from}.'
-    runner.logger.info(text)
-    runner.train()
+    with TemporaryDirectory() if dry_run else nullcontext(config.work_dir) as place:
+        config.update(work_dir=place, dry_run=dry_run)
+        runner = build_runner(config)
+        runner.console.preparing = False
+        runner.logger.info(text)
+        runner.train()
 
 
 def _use_amp(config: Config, name: str) -> None:
@@ -102,11 +109,8 @@ def set_resume(config: Config, resume: bool) -> None:
     if resume:
         newest = newest_checkpoint(config.work_dir)
         config.resume = newest is not None
-        config.load_from = newest or config.get('load_from')  # the first start of many begins as the config says
+        config.load_from = (
+            newest.path if newest else config.get('load_from')
+        )  # the first start of many begins as the config says
         return
-    there = checkpoints_in(config.work_dir)
-    if there:
-        raise UsageError(
-            f'{config.work_dir} has checkpoints of an earlier run ({there[0].name}). Go on from there with --resume, '
-            'or take another place with --work-dir DIR.'
-        )
+    check_unused(config.work_dir)

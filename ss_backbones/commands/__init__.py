@@ -5,6 +5,7 @@ A command parses its command line before it imports anything large, so that ``--
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
@@ -40,6 +41,8 @@ def run(name: str, argv: Sequence[str], program: str = '') -> int:
         program: What the user called, for usage and messages; nothing for ``ss-backbones NAME``.
     """
     program = program or f'ss-backbones {name}'
+    # mmengine and its kin say it a dozen times, and there is nothing that a user can do about it
+    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
     try:
         code = import_module(f'.{name.replace("-", "_")}', __name__).main(list(argv), program) or 0
         sys.stdout.flush()

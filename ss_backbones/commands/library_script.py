@@ -4,19 +4,25 @@ import ast
 import runpy
 import sys
 from argparse import SUPPRESS, ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from ..errors import UsageError
-from .parsing import Parser, add_config_options, config_options
+from .parsing import Parser, config_options
 
+_OF_THE_SCRIPTS = ('--launcher', '--local_rank', '--local-rank', '--out', '--show-dir', '--wait-time')
 _LIBRARIES = {'mmdet': 'mmdet==3.3.0', 'mmseg': 'mmsegmentation==1.2.2'}  # what to install
 
 
 def run_script(tool: str, argv: Sequence[str], program: str) -> None:
     """Run a library's script as if it had been called with the same arguments, after a look at them.
+
+    The script gets what it knows, and by --cfg-options this package's Runner and what is told to that.
 
     Args:
         tool: Which script, 'train' or 'test'.
@@ -25,45 +31,87 @@ def run_script(tool: str, argv: Sequence[str], program: str) -> None:
 
     Raises:
         UserError: What is wrong with them, as far as it shows.
+        KeyboardInterrupt: The user stopped it; with words for how to go on.
     """
     parser = _parser(tool, program)
     if {'-h', '--help'} & set(argv):
-        print(parser.format_usage() + '\n' + '\n'.join(_options_of(library, tool) for library in _LIBRARIES))
+        print(parser.format_help())
+        print('\n'.join(_options_of(library, tool) for library in _LIBRARIES))
         return
     argv = _config_first(argv)
-    arguments = parser.parse_known_args(argv)[0]
+    arguments, others = parser.parse_known_args(argv)
 
     from .. import register
 
     register()
     from ..openmmlab.configs import find_config
     from ..openmmlab.launch import check_launch
+    from ..training.resume import how_to_go_on, newest_checkpoint
 
     options = config_options(arguments.cfg_options)
     words = vars(arguments)
-    library = check_launch(tool, arguments.config, options, words.get('checkpoint'), words.get('resume'))
+    dry_run, resume = words.get('dry_run', False), words.get('resume')
+    library, work_dir = check_launch(
+        tool,
+        arguments.config,
+        options,
+        checkpoint=words.get('checkpoint'),
+        resume=resume,
+        work_dir=arguments.work_dir,
+        dry_run=dry_run,
+    )
     script = str(_script(library, tool))
-    # the library's parser knows no LIBRARY::NAME
-    at = argv.index(arguments.config)
-    sys.argv = [script, *argv[:at], find_config(arguments.config), *argv[at + 1 :]]
-    runpy.run_path(script, run_name='__main__')
+    pairs = [*arguments.cfg_options]
+    if 'runner_type' not in options:
+        pairs.append('runner_type=ss_backbones.Runner')
+    if arguments.partial:
+        pairs.append('partial=True')
+    with TemporaryDirectory() if dry_run else nullcontext(work_dir) as place:
+        if dry_run:
+            pairs.append('dry_run=True')
+        if dry_run and resume == 'auto':  # there is nothing in the work dir of a dry run
+            newest = newest_checkpoint(work_dir)
+            words['resume'] = newest and (newest.path if library == 'mmdet' else 'auto')
+            pairs += [f'load_from={newest.path}'] if newest else []
+        sys.argv = [script, find_config(arguments.config), *_passed_on(words, others)]
+        sys.argv += ['--work-dir', place] if place else []
+        sys.argv += ['--cfg-options', *pairs]  # of several the libraries read the last
+        try:
+            runpy.run_path(script, run_name='__main__')
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt('' if dry_run or tool == 'test' else how_to_go_on(work_dir)) from None
 
 
 def _parser(tool: str, program: str) -> Parser:
     """For the few arguments that are needed here; to find them, options that take values must be known."""
     positional = 'CONFIG CHECKPOINT' if tool == 'test' else 'CONFIG'
-    usage = f"{program} {positional} [any argument of the library's {tool}.py]"
+    usage = f"{program} {positional} [options] [any argument of the library's {tool}.py]"
     parser = Parser(program, '', usage=usage, add_help=False, allow_abbrev=True)
-    parser.add_argument('config', metavar='CONFIG')
+    parser.add_argument('config', metavar='CONFIG', help='a file, or LIBRARY::NAME')
+    parser.add_argument('--partial', action='store_true', help='take what fits of a checkpoint of another model')
     if tool == 'test':
-        parser.add_argument('checkpoint', metavar='CHECKPOINT')
-        parser.add_argument('--show', action='store_true')  # or it would pass for a short --show-dir
+        parser.add_argument('checkpoint', metavar='CHECKPOINT', help='the weights that are tested')
+        parser.add_argument('--show', action='store_true', help=SUPPRESS)  # or it would pass for a short --show-dir
     else:
-        parser.add_argument('--resume', nargs='?', const='auto')
-    add_config_options(parser)
-    for option in ('--work-dir', '--launcher', '--local_rank', '--local-rank', '--out', '--show-dir', '--wait-time'):
-        parser.add_argument(option)
+        parser.add_argument('--dry-run', action='store_true', help='build everything, make one step, write nothing')
+        parser.add_argument('--resume', nargs='?', const='auto', help=SUPPRESS)
+    parser.add_argument('--cfg-options', nargs='+', action='extend', default=[], help=SUPPRESS)
+    for option in _OF_THE_SCRIPTS:
+        parser.add_argument(option, help=SUPPRESS)
+    parser.add_argument('--work-dir', help=SUPPRESS)
     return parser
+
+
+def _passed_on(words: Mapping[str, Any], others: Sequence[str]) -> list[str]:
+    """The arguments for a library's script, but for the config, its options and the work dir."""
+    passed = [words['checkpoint']] if 'checkpoint' in words else []
+    passed += ['--show'] if words.get('show') else []
+    if resume := words.get('resume'):
+        passed += ['--resume'] if resume == 'auto' else ['--resume', resume]
+    for option in _OF_THE_SCRIPTS:
+        if (value := words[option.strip('-').replace('-', '_')]) is not None:
+            passed += [option, value]
+    return [*passed, *others]
 
 
 def _config_first(argv: Sequence[str]) -> list[str]:

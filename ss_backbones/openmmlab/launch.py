@@ -5,6 +5,7 @@ Whatever can be seen to be wrong is said in one plain message: the config, the l
 
 import os.path as osp
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
 
@@ -12,14 +13,24 @@ from mmengine.config import Config
 
 from ..checkpoints.files import read_checkpoint
 from ..errors import UsageError
+from ..training.resume import check_unused
+from .backbone_building import own_class
 from .configs import LIBRARIES, library_of, read_config
 from .data_check import describe_missing, find_missing
 from .model_check import check_model
+from .swapping.verifying import check_fit
 
 
 def check_launch(
-    tool: str, name: str, options: Mapping[str, Any], checkpoint: str | None = None, resume: str | None = None
-) -> str:
+    tool: str,
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    checkpoint: str | None = None,
+    resume: str | None = None,
+    work_dir: str | None = None,
+    dry_run: bool = False,
+) -> tuple[str, str | None]:
     """Find the library that a config is for, and what would stop its script.
 
     Args:
@@ -28,12 +39,14 @@ def check_launch(
         options: What --cfg-options holds.
         checkpoint: The trained weights to test.
         resume: What --resume is given, if anything.
+        work_dir: What --work-dir is given.
+        dry_run: Nothing will be written.
 
     Returns:
-        One of LIBRARIES.
+        One of LIBRARIES; and the work dir, for a test only where it is given.
 
     Raises:
-        UsageError: The config, the paths in it, or its backbone cannot work.
+        UsageError: The config, the paths in it, or its backbone cannot work, or the work dir is another run's.
         CheckpointError: The checkpoint cannot be read.
     """
     read = read_config(name, options)
@@ -46,11 +59,18 @@ def check_launch(
     elif library == 'mmdet' and resume not in (None, 'auto'):
         _check_checkpoint(resume, 'after --resume')
     _check_classes(name, read)
+    _check_import(config, name)
     check_model(config, tool, name)
     missing = find_missing(config, tool)
     if missing:
         raise UsageError(describe_missing(missing, name))
-    return library
+    if tool == 'test':
+        return library, work_dir
+    check_fit(read, name, library)
+    work_dir = work_dir or config.get('work_dir') or f'work_dirs/{Path(name.rpartition("::")[2]).stem}'
+    if resume is None and not config.get('resume') and not dry_run:
+        check_unused(work_dir)
+    return library, work_dir
 
 
 def _no_library(name: str, config: Mapping[str, Any]) -> str:
@@ -94,6 +114,17 @@ def _check_classes(name: str, config: Config) -> None:
             f'{name} holds the class {cls.__name__} as {key}, which mmengine cannot write to the config in the work '
             'dir. Import its module in place of it (import ss_backbones, then ss_backbones.BlockSetting(...)); a type '
             "is a name (type='ss_backbones.SSPVTv2')."
+        )
+
+
+def _check_import(config: Mapping[str, Any], name: str) -> None:
+    """Here the backbones are registered in any case; where the config in the work dir is used they are not."""
+    kind = ((config.get('model') or {}).get('backbone') or {}).get('type')
+    imports = (config.get('custom_imports') or {}).get('imports')
+    if not imports and isinstance(kind, str) and '.' not in kind and own_class({'type': f'ss_backbones.{kind}'}):
+        raise UsageError(
+            f"{name} has a backbone of type {kind!r}, but no custom_imports = dict(imports=['ss_backbones']): without "
+            f"it no other program finds {kind}. Add that line, or write type='ss_backbones.{kind}'."
         )
 
 

@@ -19,8 +19,8 @@ from ss_backbones.classification import DataError, EpochSampler, build_dataset  
 from ss_backbones.classification import sampler as sampler_module  # noqa: E402
 from ss_backbones.classification.dataset import LEFT_OUT  # noqa: E402
 from ss_backbones.classification.folders import find_split  # noqa: E402
-from ss_backbones.classification.seeds import Draw  # noqa: E402
 from ss_backbones.registry import DATASETS  # noqa: E402
+from ss_backbones.training.seeds import Draw  # noqa: E402
 
 PLAIN = dict(input_size=32, crop_pct=1.0)
 RECIPE = dict(input_size=32, auto_augment='rand-m9-mstd0.5-inc1', interpolation='bicubic')

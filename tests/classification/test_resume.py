@@ -31,9 +31,10 @@ from tiny_training import (  # noqa: E402
 )
 
 from ss_backbones import CheckpointError  # noqa: E402
-from ss_backbones.classification import resume, training  # noqa: E402
-from ss_backbones.classification.hooks.preemption import EXIT_CODE  # noqa: E402
+from ss_backbones.classification import training  # noqa: E402
 from ss_backbones.classification.metric import Accuracy  # noqa: E402
+from ss_backbones.training import resume  # noqa: E402
+from ss_backbones.training.hooks.preemption import EXIT_CODE  # noqa: E402
 
 EPOCHS = 3
 AVERAGED = "custom_hooks = _base_.custom_hooks + [dict(type='ss_backbones.AveragedWeightsHook', momentum=0.1)]"
@@ -262,11 +263,11 @@ def test_another_batch_size(iteration: int, config: Path, tmp_path: Path):
 def test_the_newest_is_the_one_that_was_trained_longest(whole: Path, tmp_path: Path):
     for name in (f'epoch_{EPOCHS}.pth', 'epoch_2.pth'):  # copied in this order, as a copy of a folder may be
         shutil.copy(whole / name, tmp_path / name)
-    assert resume.newest_checkpoint(str(tmp_path)) == str(tmp_path / f'epoch_{EPOCHS}.pth')
+    assert resume.newest_checkpoint(str(tmp_path)).path == str(tmp_path / f'epoch_{EPOCHS}.pth')
     states = torch.load(whole / 'epoch_2.pth', weights_only=True)
     states['meta']['iter'] = 10**6
     torch.save(states, tmp_path / 'preempted.pth')
-    assert resume.newest_checkpoint(str(tmp_path)) == str(tmp_path / 'preempted.pth')
+    assert resume.newest_checkpoint(str(tmp_path)).path == str(tmp_path / 'preempted.pth')
     for epoch in (99, 100):
         (tmp_path / f'epoch_{epoch}.pth').touch()
     assert [path.name for path in resume.checkpoints_in(str(tmp_path))][:2] == ['epoch_100.pth', 'epoch_99.pth']
@@ -278,4 +279,4 @@ def test_the_newest_is_the_one_that_was_trained_longest(whole: Path, tmp_path: P
 def test_checkpoints_of_another_network(config: Path, whole: Path, tmp_path: Path, options: dict, capsys):
     shutil.copy(whole / 'epoch_2.pth', tmp_path / 'epoch_2.pth')
     train(config, tmp_path, '--resume', code=2, **options)
-    assert 'epoch_2.pth is of another network than the config' in capsys.readouterr().err
+    assert 'epoch_2.pth is of another model than the config' in capsys.readouterr().err

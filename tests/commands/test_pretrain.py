@@ -22,7 +22,8 @@ from tool_call import call_command, run_tool  # noqa: E402
 
 from ss_backbones import commands, load_weights  # noqa: E402
 from ss_backbones.classification import build_dataset  # noqa: E402
-from ss_backbones.classification.hooks import ProgressHook, SummaryHook  # noqa: E402
+from ss_backbones.classification.hooks import SummaryHook  # noqa: E402
+from ss_backbones.training.hooks import ProgressHook  # noqa: E402
 
 REAL = ROOT / 'configs/imagenet/ss-pvtv2-b0_8xb128_in1k.py'
 EMA = "custom_hooks = [*_base_.custom_hooks, dict(type='ss_backbones.AveragedWeightsHook', momentum=0.1)]\n"

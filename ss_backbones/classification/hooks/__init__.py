@@ -3,17 +3,11 @@
 from .averaging import AveragedWeightsHook
 from .classes import ClassesHook
 from .missed_validation import MissedValidationHook
-from .preemption import PreemptionHook
-from .progress import ProgressHook
-from .randomness import RandomnessHook
 from .summary import SummaryHook
 
 __all__ = [
     'AveragedWeightsHook',
     'ClassesHook',
     'MissedValidationHook',
-    'PreemptionHook',
-    'ProgressHook',
-    'RandomnessHook',
     'SummaryHook',
 ]

@@ -11,7 +11,8 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from ...errors import UsageError
-from .maps import NumbersStay
+from ..backbone_building import own_class
+from .maps import NumbersStay, maps_of
 
 RUN, BUILT = 'built, and run up to its heads', 'built'
 _SIDE = 256
@@ -40,6 +41,41 @@ def verify(config: Config, old: Config, name: str, library: str) -> str:
         if isinstance(before, Exception) and str(before) == str(model):
             return f'not built, as the config that it inherits from cannot be built here either ({_line(model)})'
         raise UsageError(f'{name}: the model cannot be built: {_line(model)}') from model
+    return _fit(model, name)
+
+
+def check_fit(config: Config, name: str, library: str) -> None:
+    """Whether a model's parts fit together, without memory; one that cannot be built so is not looked at.
+
+    Args:
+        config: A config with a backbone of this package; others are not looked at.
+        name: Its name, for errors.
+        library: 'mmdet' or 'mmseg'.
+
+    Raises:
+        UsageError: A neck or head does not take what the backbone gives.
+    """
+    backbone = config.model.get('backbone') or {}
+    if own_class(backbone) is None:
+        return
+    model = _build(config, library)
+    if isinstance(model, Exception):
+        return
+    try:
+        _fit(model, name)
+    except UsageError as error:
+        raise UsageError(
+            f'{error}\nThe backbone gives maps with {maps_of(backbone, library)}: set in_channels (and in_index) of '
+            'the neck and the heads to them. ss-backbones swap writes configs in which they are set.'
+        ) from error
+
+
+def _fit(model: nn.Module, name: str) -> str:
+    """Run what takes the backbone's maps, and say how far it came.
+
+    Raises:
+        UsageError: They do not fit.
+    """
     model = getattr(model, 'detector', None) or getattr(model, 'student', None) or model
     model.eval()
     try:

@@ -1,14 +1,17 @@
 """Finds the checkpoint to go on from."""
 
+from __future__ import annotations
+
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 from timm.utils.misc import natural_key
-from torch import nn
 
-from ..checkpoints.files import CheckpointError, read_checkpoint
+from ..checkpoints.files import read_checkpoint
+from ..errors import CheckpointError, UsageError
 
 # The families of checkpoints, each numbered; not best_*.pth, which have no optimiser.
 _FAMILIES = ('epoch_*.pth', 'iter_*.pth', 'preempted.pth')
@@ -23,15 +26,25 @@ def checkpoints_in(work_dir: str) -> list[Path]:
     ]
 
 
-def newest_checkpoint(work_dir: str) -> str | None:
+@dataclass(frozen=True)
+class Newest:
+    """A checkpoint to go on from: how far its training was, in iterations, its file, and the seed of the run."""
+
+    iteration: int
+    path: str
+    seed: int | None
+
+
+def newest_checkpoint(work_dir: str) -> Newest | None:
     """The newest checkpoint that can be read, the same for all processes; None where there is none at all.
 
     A run that is killed while it writes leaves half a file: that one is named in a warning, and the one before taken.
+    mmengine's file ``last_checkpoint`` is not asked, as it may be as broken.
 
     Raises:
         CheckpointError: There are checkpoints, and none can be read.
     """
-    found: list[str | None] = [None]
+    found: list[Newest | None] = [None]
     problem: list[str | None] = [None]
     if is_main_process():
         found[0], problem[0] = _newest(work_dir)
@@ -42,7 +55,30 @@ def newest_checkpoint(work_dir: str) -> str | None:
     return found[0]
 
 
-def _newest(work_dir: str) -> tuple[str | None, str | None]:
+def check_unused(work_dir: str) -> None:
+    """Whether a new run can have this work dir.
+
+    Raises:
+        UsageError: There are checkpoints of an earlier run.
+    """
+    there = checkpoints_in(work_dir)
+    if there:
+        raise UsageError(
+            f'{work_dir} has checkpoints of an earlier run ({there[0].name}). Go on from there with --resume, '
+            'or take another place with --work-dir DIR.'
+        )
+
+
+def how_to_go_on(work_dir: str) -> str:
+    """What to say after a training was stopped."""
+    there = checkpoints_in(work_dir)
+    if not there:
+        return f'There is no checkpoint in {work_dir} to go on from'
+    newest = max(there, key=lambda path: path.stat().st_mtime)
+    return f'--resume goes on from {newest}'
+
+
+def _newest(work_dir: str) -> tuple[Newest | None, str | None]:
     broken, readable = [], {}
     for path in checkpoints_in(work_dir):
         family = path.name.partition('_')[0]
@@ -50,33 +86,18 @@ def _newest(work_dir: str) -> tuple[str | None, str | None]:
             continue
         try:
             # files that were copied may have any date, so what counts is how far the training was
-            readable[family] = int(read_checkpoint(str(path))['meta']['iter']), str(path)
+            meta = read_checkpoint(str(path))['meta']
+            readable[family] = Newest(int(meta['iter']), str(path), meta.get('seed'))
         except CheckpointError as error:
             broken.append(path.name)
             print_log(f'{error} Going on from the one before.', logger='current', level=logging.WARNING)
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             broken.append(path.name)
             print_log(f'{path} is no checkpoint of a training ({error!r}).', logger='current', level=logging.WARNING)
     if readable:
-        return max(readable.values())[1], None
+        return max(readable.values(), key=lambda newest: newest.iteration), None
     if broken:
         return None, (
             f'{work_dir}: none of the checkpoints can be read ({", ".join(broken)}). Remove them to begin anew.'
         )
     return None, None
-
-
-def check_network(model: nn.Module, path: str) -> None:
-    """Whether a checkpoint is of this very model; mmengine would load what fits and fail in the optimiser.
-
-    Raises:
-        CheckpointError: It is not.
-    """
-    ours, theirs = model.state_dict(), read_checkpoint(path)['state_dict']
-    odd = [key for key in sorted(ours.keys() | theirs.keys()) if key not in ours or key not in theirs]
-    odd += [key for key in ours if key in theirs and ours[key].shape != theirs[key].shape]
-    if odd:
-        raise CheckpointError(
-            f'{path} is of another network than the config: {len(odd)} tensors are in one of them alone or differ in '
-            f'shape, such as {odd[0]}. Take the config that it was trained with, or another --work-dir.'
-        )

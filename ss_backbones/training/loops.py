@@ -1,16 +1,18 @@
-"""An epoch-based training loop that can go on in the middle of an epoch."""
+"""Training loops that can go on anywhere."""
 
 import logging
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
-from mmengine.dist import get_world_size
+from mmengine.dist import get_rank, get_world_size
 from mmengine.logging import print_log
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from ..registry import LOOPS
+from .seeds import seed_of, seed_step
 
 # What checkpoints hold, so that a change of it is seen: batches of an epoch, and what the learning rate is meant for
 _LENGTH, _RECIPE = 'epoch_length', 'recipe'
@@ -58,16 +60,18 @@ class EpochLoop(EpochBasedTrainLoop):
         self._iter = self._epoch * length
 
     def _check_recipe(self) -> None:
-        accumulated = self.runner.cfg.optim_wrapper.get('accumulative_counts', 1)
-        images = self.dataloader.batch_size * get_world_size() * accumulated
+        accumulated = self.runner.cfg.get('optim_wrapper', {}).get('accumulative_counts', 1)
+        batch = _batch_size(self.dataloader)
+        if batch is None:
+            return
+        images = batch * get_world_size() * accumulated
         now = {'images an update': images, 'epochs': self.max_epochs}
         before = self.runner.message_hub.get_info(_RECIPE, now)
         changed = [f'{now[name]} {name} in place of {before[name]}' for name in now if now[name] != before[name]]
         if changed:
             print_log(
                 f'This run has {" and ".join(changed)}, but its learning rate and schedule go on as they were in the '
-                'checkpoint. For others begin a new run from its weights: --work-dir DIR --cfg-options '
-                'model.init_cfg.type=Pretrained model.init_cfg.checkpoint=FILE',
+                'checkpoint. For others begin a new run from its weights: --work-dir DIR --cfg-options load_from=FILE',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -75,6 +79,35 @@ class EpochLoop(EpochBasedTrainLoop):
 
     def _batches_after(self, done: int) -> Iterator[Any]:
         if not hasattr(self.dataloader.sampler, 'start'):
-            return islice(self.dataloader, done, None)
+            batches = seeded_batches(iter(self.dataloader), self.runner.seed, self._epoch)
+            return islice(batches, done, None)
         self.dataloader.sampler.start = done * self.dataloader.batch_size
         return iter(self.dataloader)
+
+
+@LOOPS.register_module()
+class IterLoop(IterBasedTrainLoop):
+    """mmengine's iteration-based loop with a seed for every batch; see :func:`seeded_batches`.
+
+    The arguments are those of mmengine's IterBasedTrainLoop.
+    """
+
+    def __init__(self, runner: Runner, dataloader: DataLoader | dict, max_iters: int, **options: Any) -> None:
+        super().__init__(runner, dataloader, max_iters, **options)
+        self.dataloader_iterator = seeded_batches(self.dataloader_iterator, runner.seed)
+
+
+def seeded_batches(batches: Iterator[Any], seed: int, epoch: int = 0) -> Iterator[Any]:
+    """The same batches, each drawn after seeding by its place, where this process draws what augments it."""
+    for place in count():
+        seed_step(seed_of(seed, epoch, place, get_rank()))
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        yield batch
+
+
+def _batch_size(loader: DataLoader) -> int | None:
+    """mmdet's batches of images of like shape come from a batch sampler, and then the loader itself has no size."""
+    return loader.batch_size or getattr(loader.batch_sampler, 'batch_size', None)

@@ -1,0 +1,8 @@
+"""Hooks of mmengine's Runner for trainings of all kinds."""
+
+from .checkpoint_check import CheckpointCheckHook
+from .preemption import PreemptionHook
+from .progress import ProgressHook
+from .randomness import RandomnessHook
+
+__all__ = ['CheckpointCheckHook', 'PreemptionHook', 'ProgressHook', 'RandomnessHook']

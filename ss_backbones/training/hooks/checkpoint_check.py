@@ -1,0 +1,81 @@
+"""Whether a checkpoint is of the model that it is loaded into."""
+
+from collections.abc import Mapping
+
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from ...checkpoints.matching import LEAST_SHARE, adapt
+from ...errors import CheckpointError
+from ...networks import Network
+from ...registry import HOOKS
+
+_ASKED = 'To take what fits all the same: --partial (in a config partial=True)'
+
+
+@HOOKS.register_module()
+class CheckpointCheckHook(Hook):
+    """Refuses checkpoints of another model, which mmengine loads as far as they fit, with a list of names in the log.
+
+    - To go on from, and to test, a checkpoint must have everything that the model has; to go on from, nothing else.
+    - To begin with (``load_from``), 90% of the tensors must fit, and a backbone of this package must fit as a whole;
+      so a head may have other classes.
+
+    ``partial=True`` in the config takes whatever fits.
+    """
+
+    priority = 'VERY_HIGH'  # before EMAHook loads them into its average
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: Mapping[str, object]) -> None:
+        """Compare.
+
+        Raises:
+            CheckpointError: It is of another model.
+        """
+        if runner.cfg.get('partial'):
+            return
+        model = runner.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
+        theirs = checkpoint.get('state_dict', checkpoint)
+        theirs = {key.removeprefix('module.'): value for key, value in theirs.items() if isinstance(value, Tensor)}
+        name = runner._load_from or 'the checkpoint'
+        networks = {name: part for name, part in model.named_modules() if isinstance(part, Network)}
+        for place, network in networks.items():
+            _adapt(theirs, network, f'{place}.' if place else '')
+        ours = model.state_dict()
+        missing = [key for key in ours if key not in theirs]
+        other = [key for key in ours if key in theirs and ours[key].shape != theirs[key].shape]
+        extra = [key for key in theirs if key not in ours]
+        inside = tuple(f'{place}.' for place in networks if place)
+        if runner._resume:
+            problem = missing + other + extra
+            advice = 'Take the config that it was trained with, or another --work-dir.'
+        elif runner.optim_wrapper is None:  # a test
+            problem = missing + other + [key for key in extra if key.startswith(inside)]
+            advice = f'Take the config that it was trained with; its work dir has a copy. {_ASKED}'
+        else:
+            problem = missing + other + [key for key in extra if key.startswith(inside)]
+            share = 1 - len(missing + other) / len(ours)
+            if share >= LEAST_SHARE and not any(key.startswith(inside) for key in problem):
+                return
+            advice = f'For the weights of a backbone alone set model.backbone.init_cfg. {_ASKED}'
+        if problem:
+            raise CheckpointError(
+                f'{name} is of another model than the config: {len(problem)} tensors are in one of them alone or '
+                f'differ in shape, such as {_example(problem[0], ours, theirs)}. {advice}'
+            )
+
+
+def _adapt(weights: dict[str, Tensor], network: nn.Module, prefix: str) -> None:
+    """Do what the network does as it is loaded: rename foreign keys, move ramps, resize positions."""
+    inside = {key[len(prefix) :]: weights.pop(key) for key in list(weights) if key.startswith(prefix)}
+    weights.update({prefix + key: value for key, value in adapt(inside, network)[0].items()})
+
+
+def _example(key: str, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
+    if key in ours and key in theirs:
+        return f'{key} (here {tuple(ours[key].shape)}, there {tuple(theirs[key].shape)})'
+    return f'{key} (only {"in the model" if key in ours else "in the checkpoint"})'

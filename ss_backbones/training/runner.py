@@ -1,0 +1,197 @@
+"""mmengine's Runner, so that nothing is lost and little is on the screen."""
+
+import math
+import os
+import resource
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import get_world_size, master_only
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from mmengine.optim import OptimWrapper
+from mmengine.runner import BaseLoop
+from mmengine.runner import Runner as MMEngineRunner
+from torch import nn
+
+from ..checkpoints.files import read_checkpoint
+from ..errors import UsageError
+from ..registry import RUNNERS
+from .console import Console
+from .hooks import CheckpointCheckHook, PreemptionHook, ProgressHook, RandomnessHook
+from .loops import EpochLoop, IterLoop
+from .resume import newest_checkpoint
+
+_LOOPS = {'EpochBasedTrainLoop': EpochLoop, 'IterBasedTrainLoop': IterLoop}
+_HOOKS = (RandomnessHook, CheckpointCheckHook, ProgressHook, PreemptionHook)
+
+
+@RUNNERS.register_module()
+class Runner(MMEngineRunner):
+    """mmengine's Runner with its loops and hooks made safe; ``runner_type='ss_backbones.Runner'`` in a config.
+
+    - While it is prepared, the screen has warnings alone, and then a line of what will happen (:class:`ProgressHook`).
+    - ``resume`` goes on from the newest checkpoint that can be read, with its seed; checkpoints are written under
+      another name first.
+    - mmengine's loops for epochs and iterations become :class:`EpochLoop` and :class:`IterLoop`.
+    - Ctrl-C and SIGTERM save first (:class:`PreemptionHook`), randomness follows from where the run is
+      (:class:`RandomnessHook`), and checkpoints of another model are refused (:class:`CheckpointCheckHook`).
+
+    Beside mmengine's keys it reads these of its config: ``partial=True`` takes what fits of a checkpoint;
+    ``dry_run=True`` builds everything, makes one step and ends.
+
+    The arguments are those of mmengine's Runner.
+    """
+
+    # ---- while it is built
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Beside what mmengine does, find the checkpoint to go on from: its seed is needed for all that follows."""
+        super().setup_env(env_cfg)
+        self._resumed, self._resumed_seed = self.cfg.get('load_from'), None
+        if not self.cfg.get('resume'):
+            return
+        if self._resumed is None:
+            newest = newest_checkpoint(self.work_dir)
+            if newest is not None:
+                self._resumed, self._resumed_seed = newest.path, newest.seed
+        else:
+            self._resumed_seed = read_checkpoint(self._resumed).get('meta', {}).get('seed')
+
+    def set_randomness(self, seed: int | None = None, **options: bool) -> None:
+        """Seed; a run that goes on without a seed in its config has the one that it began with."""
+        super().set_randomness(self._resumed_seed if seed is None else seed, **options)
+
+    def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **options: Any) -> MMLogger:
+        """mmengine's logger; see :class:`Console` for what is on the screen."""
+        logger = super().build_logger(log_level, log_file, **options)
+        self.console = Console()
+        self.console.attach(logger)
+        return logger
+
+    def register_hooks(
+        self,
+        default_hooks: dict[str, Hook | dict] | None = None,
+        custom_hooks: Sequence[Hook | dict] | None = None,
+    ) -> None:
+        """Register the config's hooks, and those that every run has."""
+        super().register_hooks(default_hooks, custom_hooks)
+        for cls in _HOOKS:
+            if not any(isinstance(hook, cls) for hook in self._hooks):
+                self.register_hook(cls())
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the loop, this package's in place of mmengine's."""
+        if isinstance(loop, dict):
+            loop = dict(loop)
+            kind = loop.get('type')
+            if kind is None:
+                kind = 'EpochBasedTrainLoop' if loop.pop('by_epoch') else 'IterBasedTrainLoop'
+            name = kind if isinstance(kind, str) else f'{kind.__module__.partition(".")[0]}.{kind.__name__}'
+            library, _, base = name.rpartition('.')
+            loop['type'] = _LOOPS.get(base, kind) if library.partition('.')[0] in ('', 'mmengine') else kind
+        return super().build_train_loop(loop)
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
+        """Scale the learning rate where the config wants it, or say that it is for another batch."""
+        super().scale_lr(optim_wrapper, auto_scale_lr)
+        base = (auto_scale_lr or {}).get('base_batch_size')
+        if base is None or auto_scale_lr.get('enable'):
+            return
+        batch, processes = self.cfg.train_dataloader.batch_size, get_world_size()
+        steps = self.cfg.optim_wrapper.get('accumulative_counts', 1)
+        images, rate = batch * processes * steps, self.cfg.optim_wrapper.optimizer.lr
+        if images != base:
+            self.logger.warning(
+                f'The learning rate {rate:g} is for {base} images an update, and there are {images} ({processes} '
+                f'processes x {batch} images x {steps} accumulated): {rate * images / base:g} would be in proportion. '
+                f'For that: --cfg-options optim_wrapper.optimizer.lr={rate * images / base:g}'
+                + (' (or --auto-scale-lr, with mmdetection)' if steps == 1 else '')
+            )
+
+    def build_parts(self) -> None:
+        """Build what :meth:`train` and :meth:`test` would build by themselves, in their order, so that it may fail now.
+
+        Raises:
+            UsageError: The training data do not fill a batch.
+        """
+        if self.optim_wrapper is None:
+            self._test_loop = self.build_test_loop(self._test_loop)
+            return
+        self._train_loop = self.build_train_loop(self._train_loop)
+        loader = self.train_dataloader
+        if not len(loader):
+            raise UsageError(
+                f'the {len(loader.dataset)} images of the training data do not fill a batch of '
+                f'{self.cfg.train_dataloader.batch_size} in each of {get_world_size()} processes. Take a smaller one: '
+                '--cfg-options train_dataloader.batch_size=N'
+            )
+        self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+        if self.param_schedulers is not None:
+            self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
+        if self._val_loop is not None:
+            self._val_loop = self.build_val_loop(self._val_loop)
+
+    # ---- while it runs
+
+    def train(self) -> nn.Module:
+        """Train, or make the one step of a dry run."""
+        if self.cfg.get('dry_run'):
+            return self._dry_run()
+        return super().train()
+
+    def load_or_resume(self) -> None:
+        """Load what the config wants loaded; with ``resume`` from the newest checkpoint that can be read."""
+        if self._resume and self._load_from is None:
+            self._load_from = self._resumed
+            self._resume = self._resumed is not None
+            if not self._resume and not self._has_loaded:
+                self.logger.warning(f'{self.work_dir} has no checkpoint to go on from: the training begins anew.')
+        super().load_or_resume()
+
+    @master_only
+    def save_checkpoint(self, out_dir: str, filename: str, *positional: Any, **options: Any) -> None:
+        """As mmengine's, but a file on a disk is written whole or not at all."""
+        if '://' in str(out_dir):
+            super().save_checkpoint(out_dir, filename, *positional, **options)
+            return
+        super().save_checkpoint(out_dir, f'{filename}.part', *positional, **options)
+        path = Path(out_dir) / filename
+        os.replace(f'{path}.part', path)
+
+    def _dry_run(self) -> nn.Module:
+        """Build everything, make one step, and say what it took.
+
+        Raises:
+            UsageError: The loss is not finite.
+        """
+        self.build_parts()
+        self.scale_lr(self.optim_wrapper, self.auto_scale_lr)
+        self.call_hook('before_run')
+        self._init_model_weights()
+        self.load_or_resume()
+        loop = self.train_loop
+        self.optim_wrapper.initialize_count_status(self.model, loop.iter, loop.max_iters)
+        self.model.train()
+        batch = next(getattr(loop, 'dataloader_iterator', None) or iter(self.train_dataloader))
+        start = time.perf_counter()
+        losses = self.model.train_step(batch, optim_wrapper=self.optim_wrapper)
+        loss = losses['loss'].item()
+        seconds = time.perf_counter() - start
+        if not math.isfinite(loss):
+            raise UsageError(f'the loss of the first step is {loss}: nothing can be learnt from it.')
+        if torch.cuda.is_available():
+            memory, where = torch.cuda.max_memory_allocated() / 2**30, 'GPU memory'
+        else:
+            memory, where = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 'memory'
+        rest = timedelta(seconds=round(seconds * (loop.max_iters - loop.iter)))
+        self.logger.info(
+            f'Dry run: everything was built. One step: loss {loss:.4g}, {seconds:.1f} s (the first is slow), '
+            f'{memory:.1f} GiB of {where} at most. At this rate {loop.max_iters - loop.iter} iterations would take '
+            f'{rest} (hours:minutes:seconds), without validation. Nothing was written.'
+        )
+        return self.model
