@@ -3,6 +3,7 @@
 # python tools/train.py configs/demo/mask-rcnn_ss-pvtv2-b0_shapes.py
 _base_ = ['mmdet::_base_/models/mask-rcnn_r50_fpn.py', 'mmdet::_base_/default_runtime.py']
 custom_imports = dict(imports=['ss_backbones'])
+runner_type = 'ss_backbones.Runner'  # goes on after any stop, saves on Ctrl-C, has a short log
 
 metainfo = dict(
     classes=('square', 'triangle', 'cross', 'ring'),

@@ -1,6 +1,7 @@
 _base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
 
 custom_imports = dict(imports=['ss_backbones'], allow_failed_imports=False)
+runner_type = 'ss_backbones.Runner'  # goes on after any stop, saves on Ctrl-C, has a short log
 
 # ImageNet weights of exactly this model: make them out of public plain ones (ss-backbones inherit SOURCE
 # ss_vit_tiny_patch16_224 OUT --images DIR) or train that classifier, and put the file's path here, or pass

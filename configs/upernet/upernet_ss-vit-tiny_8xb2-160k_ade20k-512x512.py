@@ -1,6 +1,8 @@
 _base_ = 'mmseg::convnext/convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512.py'
 
 custom_imports = dict(imports=['ss_backbones'], allow_failed_imports=False)
+runner_type = 'ss_backbones.Runner'  # goes on after any stop, saves on Ctrl-C, has a short log
+auto_scale_lr = dict(enable=False, base_batch_size=16)  # images an update, for which the learning rate is
 
 # ImageNet weights of exactly this model: make them out of public plain ones (ss-backbones inherit SOURCE
 # ss_vit_tiny_patch16_224 OUT --images DIR) or train that classifier, and put the file's path here, or pass

@@ -51,7 +51,7 @@ def run_script(tool: str, argv: Sequence[str], program: str) -> None:
     options = config_options(arguments.cfg_options)
     words = vars(arguments)
     dry_run, resume = words.get('dry_run', False), words.get('resume')
-    library, work_dir = check_launch(
+    launch = check_launch(
         tool,
         arguments.config,
         options,
@@ -60,9 +60,9 @@ def run_script(tool: str, argv: Sequence[str], program: str) -> None:
         work_dir=arguments.work_dir,
         dry_run=dry_run,
     )
-    script = str(_script(library, tool))
+    script, work_dir = str(_script(launch.library, tool)), launch.work_dir
     pairs = [*arguments.cfg_options]
-    if 'runner_type' not in options:
+    if not launch.own_runner:
         pairs.append('runner_type=ss_backbones.Runner')
     if arguments.partial:
         pairs.append('partial=True')
@@ -71,7 +71,7 @@ def run_script(tool: str, argv: Sequence[str], program: str) -> None:
             pairs.append('dry_run=True')
         if dry_run and resume == 'auto':  # there is nothing in the work dir of a dry run
             newest = newest_checkpoint(work_dir)
-            words['resume'] = newest and (newest.path if library == 'mmdet' else 'auto')
+            words['resume'] = newest and (newest.path if launch.library == 'mmdet' else 'auto')
             pairs += [f'load_from={newest.path}'] if newest else []
         sys.argv = [script, find_config(arguments.config), *_passed_on(words, others)]
         sys.argv += ['--work-dir', place] if place else []

@@ -3,8 +3,11 @@
 Whatever can be seen to be wrong is said in one plain message: the config, the library, the checkpoint, the data.
 """
 
+from __future__ import annotations
+
 import os.path as osp
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
@@ -21,6 +24,21 @@ from .model_check import check_model
 from .swapping.verifying import check_fit
 
 
+@dataclass(frozen=True)
+class Launch:
+    """What a library's script needs to be told.
+
+    Args:
+        library: One of LIBRARIES.
+        work_dir: Of the run; None for the script's own choice.
+        own_runner: Whether the config names its Runner.
+    """
+
+    library: str
+    work_dir: str | None
+    own_runner: bool
+
+
 def check_launch(
     tool: str,
     name: str,
@@ -30,7 +48,7 @@ def check_launch(
     resume: str | None = None,
     work_dir: str | None = None,
     dry_run: bool = False,
-) -> tuple[str, str | None]:
+) -> Launch:
     """Find the library that a config is for, and what would stop its script.
 
     Args:
@@ -43,7 +61,7 @@ def check_launch(
         dry_run: Nothing will be written.
 
     Returns:
-        One of LIBRARIES; and the work dir, for a test only where it is given.
+        What the script needs to be told.
 
     Raises:
         UsageError: The config, the paths in it, or its backbone cannot work, or the work dir is another run's.
@@ -64,13 +82,14 @@ def check_launch(
     missing = find_missing(config, tool)
     if missing:
         raise UsageError(describe_missing(missing, name))
+    own_runner = 'runner_type' in config
     if tool == 'test':
-        return library, work_dir
+        return Launch(library, work_dir, own_runner)
     check_fit(read, name, library)
     work_dir = work_dir or config.get('work_dir') or f'work_dirs/{Path(name.rpartition("::")[2]).stem}'
     if resume is None and not config.get('resume') and not dry_run:
         check_unused(work_dir)
-    return library, work_dir
+    return Launch(library, work_dir, own_runner)
 
 
 def _no_library(name: str, config: Mapping[str, Any]) -> str:

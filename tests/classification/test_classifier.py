@@ -229,7 +229,7 @@ def test_the_learning_rate_follows_the_images_of_an_update(
     text = scale_learning_rate(config, world)
     assert config.param_scheduler[1].eta_min == pytest.approx(1e-2 * rate)
     assert config.optim_wrapper.optimizer.lr == pytest.approx(rate)
-    assert not config.auto_scale_lr.enable  # mmengine must not do it again
+    assert config.auto_scale_lr is None  # mmengine must not do it again
     assert f'{world * 16 * accumulated} images an update' in text and f'{rate:g}' in text
 
 

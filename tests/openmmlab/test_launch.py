@@ -170,6 +170,7 @@ def test_resume_beside_the_config(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     [arguments] = seen
     assert arguments.config == config
     assert arguments.resume in ('auto', True)
+    assert arguments.cfg_options.pop('runner_type') == 'ss_backbones.Runner'
     assert bool(arguments.cfg_options) == ('--cfg-options' in argv)
     assert arguments.amp == ('--amp' in argv)
 

@@ -55,7 +55,7 @@ def check_fit(config: Config, name: str, library: str) -> None:
     Raises:
         UsageError: A neck or head does not take what the backbone gives.
     """
-    backbone = config.model.get('backbone') or {}
+    backbone = (config.get('model') or {}).get('backbone') or {}
     if own_class(backbone) is None:
         return
     model = _build(config, library)
