@@ -75,7 +75,7 @@ def run_script(tool: str, argv: Sequence[str], program: str) -> None:
             pairs += [f'load_from={newest.path}'] if newest else []
         sys.argv = [script, find_config(arguments.config), *_passed_on(words, others)]
         sys.argv += ['--work-dir', place] if place else []
-        sys.argv += ['--cfg-options', *pairs]  # of several the libraries read the last
+        sys.argv += ['--cfg-options', *pairs] if pairs else []  # of several the libraries read the last
         try:
             runpy.run_path(script, run_name='__main__')
         except KeyboardInterrupt:

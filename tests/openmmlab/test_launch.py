@@ -22,6 +22,7 @@ from tiny_data import write_coco, write_segmentation  # noqa: E402
 
 from ss_backbones import CheckpointError, commands  # noqa: E402
 from ss_backbones.commands import library_script  # noqa: E402
+from ss_backbones.openmmlab import launch  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / 'configs/mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py')
@@ -197,6 +198,45 @@ def test_bad_arguments_of_the_backbone_and_the_optimiser(
 ):
     text = refuse(capsys, 'train', config, '--cfg-options', *option.split())
     assert re.search(said, text), text
+
+
+def test_a_backbone_that_no_other_program_would_find(capsys: pytest.CaptureFixture, tmp_path: Path):
+    text = "_base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'\nmodel = dict(backbone=dict(_delete_=True, {}))"
+    said = refuse(capsys, 'train', write(tmp_path / 'a.py', text.format("type='SSPVTv2', arch='b0'")))
+    assert "no custom_imports = dict(imports=['ss_backbones'])" in said and "type='ss_backbones.SSPVTv2'" in said
+    named = write(tmp_path / 'b.py', text.format("type='ss_backbones.SSPVTv2', arch='b0'"))
+    assert 'the data is not where' in refuse(capsys, 'train', named)
+
+
+@pytest.mark.parametrize(
+    ('config', 'option', 'said'),
+    [
+        (CONFIG, 'model.neck.in_channels=[64,128,320,512]', '32 at stride 4, 64 at stride 8, 160 at stride 16, 256'),
+        (VIT_CONFIG, 'model.auxiliary_head.in_channels=7', '192 at stride 4, 192 at stride 8'),
+    ],
+)
+def test_parts_that_do_not_fit_the_backbone(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, config: str, option: str, said: str
+):
+    monkeypatch.setattr(launch, 'find_missing', lambda config, tool: [])
+    text = refuse(capsys, 'train', config, '--cfg-options', option, 'model.backbone.init_cfg=None')
+    assert 'the parts of the model do not fit' in text
+    assert f'The backbone gives maps with {said}' in text
+
+
+@pytest.mark.parametrize('where', ['--work-dir', 'work_dir', ''])
+def test_a_work_dir_of_another_run(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(launch, 'find_missing', lambda config, tool: [])
+    monkeypatch.setattr(launch, 'check_fit', lambda config, name, library: None)
+    folder = tmp_path / ('mine' if where else 'work_dirs/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco')
+    folder.mkdir(parents=True)
+    (folder / 'epoch_3.pth').touch()
+    arguments = {'--work-dir': [where, 'mine'], 'work_dir': ['--cfg-options', 'work_dir=mine'], '': []}[where]
+    said = refuse(capsys, 'train', CONFIG, *arguments)
+    assert 'has checkpoints of an earlier run (epoch_3.pth). Go on from there with --resume' in said
 
 
 @pytest.mark.parametrize('order', ['first', 'last'])

@@ -43,7 +43,7 @@ class CheckpointCheckHook(Hook):
         theirs = {key.removeprefix('module.'): value for key, value in theirs.items() if isinstance(value, Tensor)}
         name = runner._load_from or 'the checkpoint'
         networks = {name: part for name, part in model.named_modules() if isinstance(part, Network)}
-        for place, network in networks.items():
+        for place, network in () if runner._resume else networks.items():  # an optimiser cannot follow
             _adapt(theirs, network, f'{place}.' if place else '')
         ours = model.state_dict()
         missing = [key for key in ours if key not in theirs]
