@@ -212,7 +212,7 @@ def test_a_backbone_that_no_other_program_would_find(capsys: pytest.CaptureFixtu
     ('config', 'option', 'said'),
     [
         (CONFIG, 'model.neck.in_channels=[64,128,320,512]', '32 at stride 4, 64 at stride 8, 160 at stride 16, 256'),
-        (VIT_CONFIG, 'model.auxiliary_head.in_channels=7', '192 at stride 4, 192 at stride 8'),
+        (VIT_CONFIG, 'model.auxiliary_head.in_channels=7', '48 at stride 4, 96 at stride 8'),
     ],
 )
 def test_parts_that_do_not_fit_the_backbone(
