@@ -6,6 +6,8 @@ and flips.
 
 import argparse
 import csv
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -55,6 +57,7 @@ def train(
     loss_of: Callable[[Tensor, Tensor, Tensor], Tensor] = lambda logits, classes, inputs: F.cross_entropy(
         logits, classes
     ),
+    seconds: float = math.inf,
 ) -> Iterator[float]:
     """Train, with a learning rate for each epoch.
 
@@ -64,6 +67,7 @@ def train(
         rates: Learning rates.
         generator: Of the order of the images and of what is done to them.
         loss_of: The loss of logits, classes and images.
+        seconds: After the epoch in which so many have passed it ends.
 
     Yields:
         The mean loss of every epoch; the model is in training mode then.
@@ -71,7 +75,10 @@ def train(
     device = next(model.parameters()).device
     images, labels = data['train']
     optimizer = create_optimizer_v2(model, opt='adamw', lr=RATE, weight_decay=0.05)
+    end = time.monotonic() + seconds
     for rate in rates:
+        if time.monotonic() > end:
+            return
         for group in optimizer.param_groups:
             group['lr'] = rate
         model.train()
@@ -107,6 +114,7 @@ def parse(description: str, networks: Sequence[str], ways: Sequence[str], seeds:
     parser.add_argument('--ways', nargs='+', choices=ways, default=ways)
     parser.add_argument('--seeds', nargs='+', type=int, default=seeds)
     parser.add_argument('--epochs', type=int, default=10)
+    parser.add_argument('--seconds', type=float, default=math.inf, help='a run ends with the epoch that reaches them')
     parser.add_argument('--device', default='cpu')
     return parser.parse_args()
 

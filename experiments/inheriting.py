@@ -48,7 +48,7 @@ def build(network: str, way: str, device: str) -> nn.Module:
     return timm.create_model(network, **NETWORKS[network], num_classes=10, **WAYS[way]).to(device)
 
 
-def run(network: str, way: str, seed: int, epochs: int, data: Data, device: str, twin: Path) -> list:
+def run(network: str, way: str, seed: int, epochs: int, data: Data, device: str, twin: Path, limit: float) -> list:
     """The rows of one training; the plain twin is kept in the file from which others inherit."""
     torch.manual_seed(seed)
     model = build(network, way, device)
@@ -62,10 +62,10 @@ def run(network: str, way: str, seed: int, epochs: int, data: Data, device: str,
         source = build(network, 'plain', device).eval()
         source.load_state_dict(torch.load(twin))
         inherit(source, model.eval(), data, generator)
-        losses = train(model, data, epochs * [LATE], generator, distil(source))
+        losses = train(model, data, epochs * [LATE], generator, distil(source), limit)
         note(0)
     else:
-        losses = train(model, data, epochs * [RATE] + epochs * [LATE], generator)
+        losses = train(model, data, epochs * [RATE] + epochs * [LATE], generator, seconds=limit)
     for epoch, _ in enumerate(losses, start=1):
         note(epoch)
     if way == 'plain':
@@ -93,7 +93,8 @@ def main() -> None:
             for way in WAYS:
                 missing = way == 'plain' and 'inherited' not in done and not twin.exists()
                 if missing or (way in arguments.ways and way not in done):
-                    rows = run(network, way, seed, arguments.epochs, data, arguments.device, twin)
+                    device, limit = arguments.device, arguments.seconds
+                    rows = run(network, way, seed, arguments.epochs, data, device, twin, limit)
                     if way not in done:
                         append(arguments.out, rows)
 

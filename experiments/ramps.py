@@ -45,7 +45,7 @@ def ramp_share(model: nn.Module, ramped: list[str], images: Tensor, labels: Tens
     return median(shares)
 
 
-def run(network: str, way: str, seed: int, epochs: int, data: Data, device: str) -> list:
+def run(network: str, way: str, seed: int, epochs: int, data: Data, device: str, limit: float) -> list:
     """The rows of one training."""
     options = {**NETWORKS[network], 'num_classes': len(data['val'][1].unique())}
     with torch.device('meta'):
@@ -56,7 +56,7 @@ def run(network: str, way: str, seed: int, epochs: int, data: Data, device: str)
     images, labels = data['train']
     some = torch.linspace(0, len(images) - 1, 512).long()
     rows, start = [], time.perf_counter()
-    trained = train(model, data, epochs * [RATE], torch.Generator().manual_seed(seed))
+    trained = train(model, data, epochs * [RATE], torch.Generator().manual_seed(seed), seconds=limit)
     for epoch, loss in enumerate(trained, start=1):
         seconds, accuracy = time.perf_counter() - start, top1(model, data)
         share = ramp_share(model, ramped, images[some].to(device), labels[some].to(device))
@@ -75,7 +75,8 @@ def main() -> None:
             for way in arguments.ways:
                 done = [(row['network'], row['way'], row['seed'], row['epoch']) for row in rows_of(arguments.out)]
                 if (network, way, str(seed), str(arguments.epochs)) not in done:
-                    append(arguments.out, run(network, way, seed, arguments.epochs, data, arguments.device))
+                    rows = run(network, way, seed, arguments.epochs, data, arguments.device, arguments.seconds)
+                    append(arguments.out, rows)
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
-"""What runs in a process of its own: for the memory it takes, and because running out of memory ends it alone."""
+"""What runs in a process of its own, on a CPU: for the memory it takes, and as one out of memory ends alone."""
 
+import gc
 import multiprocessing
 import signal
 import time
@@ -40,7 +41,7 @@ class Alone:
 
 
 def measure_alone(prepare: Callable[[], Callable[[], object]], device: str) -> Alone:
-    """Prepare and run a candidate in a new process.
+    """Prepare and run a candidate in a new process; on CUDA in this one, where memory that runs out is an error.
 
     Args:
         prepare: Makes what is to be run; it is called in that process, and must be picklable.
@@ -50,7 +51,9 @@ def measure_alone(prepare: Callable[[], Callable[[], object]], device: str) -> A
         Failed: See :func:`in_own_process`.
     """
     if device == 'cuda':
-        torch.cuda.empty_cache()  # what this process holds and does not use is missing there
+        gc.collect()  # of what was measured before
+        torch.cuda.empty_cache()
+        return next(_measure(prepare, device))
     return next(in_own_process(partial(_measure, prepare, device)))
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
     'convert': 'turn a checkpoint of one layout into another',
     'export': 'write a network as ONNX',
     'benchmark': 'time backbones and detectors against others',
+    'check-device': 'whether a GPU computes what the CPU does',
     'growth': 'time and memory of every stage against the image size',
     'plot-benchmark': 'draw what benchmark measured',
     'probe': 'report what the weights of a DFC network learnt',

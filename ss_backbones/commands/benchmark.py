@@ -45,8 +45,8 @@ def main(argv: list[str], program: str) -> int:
     arguments = _parser(program).parse_args(argv)
     if arguments.runs < 1:
         raise UsageError(f'--runs {arguments.runs}: at least one run is needed.')
-    if arguments.csv:
-        check_new(arguments.csv)
+    for out in filter(None, (arguments.csv, arguments.profile)):
+        check_new(out)
 
     import torch
 
@@ -55,6 +55,7 @@ def main(argv: list[str], program: str) -> int:
     from ..benchmark.machine import machine_name
     from ..benchmark.peers import need_mmdet
     from ..benchmark.plan import Plan, Shape
+    from ..benchmark.profiling import profile_by_kernel
     from ..benchmark.results import csv_row, print_results, write_csv
     from ..benchmark.session import measure_shape
 
@@ -93,6 +94,11 @@ def main(argv: list[str], program: str) -> int:
                 rounds = len(next(iter(results.values())).seconds) if results else 0
                 print(f'  stopped after {rounds} of {arguments.runs} rounds')
                 return 130
+            if arguments.profile:
+                with arguments.profile.open('a') as file:
+                    for candidate in candidates:
+                        if candidate.name in results:
+                            file.write(profile_by_kernel(candidate, shape, plan) + '\n')
             sys.stdout.flush()  # a shape may take an hour, and a log is read meanwhile
             failed |= bool(outcome.failed)
             if plan.compiled:
@@ -118,6 +124,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument('--fold', action='store_true', help='also measure each own model as ss_backbones.fold makes it')
     parser.add_argument('--runs', type=int, default=15, help='timed runs of each candidate; default 15')
     parser.add_argument('--csv', type=Path, metavar='FILE', help="a new file for a table with the columns of timm's")
+    parser.add_argument('--profile', type=Path, metavar='FILE', help='a new file for the time of every kernel')
     return parser
 
 
