@@ -59,6 +59,7 @@ UNTESTED = {
     'tensorboard': 'a server that runs until it is stopped',
     'sbatch': 'it needs a Slurm cluster; the tests of the script have a stand-in for one',
     'torchrun': 'it needs several GPUs',
+    'tools/gpu_evidence.sh': 'it needs a GPU; tests/benchmark/test_gpu_evidence.py runs it on a CPU',
 }
 # All commands in neither table are checked: there is such a command, and it takes these arguments. The tests of
 # the command run it. Where these stand, by their first words, the reader is told what has not been tried.
@@ -67,6 +68,8 @@ TOLD = (
     'torchrun',
     'tools/dist_train.sh',
     'ss-backbones benchmark --device cuda',
+    'ss-backbones check-device --device cuda',
+    'tools/gpu_evidence.sh',
     'ss-backbones train configs/mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py',
     'ss-backbones pretrain configs/imagenet/ss-pvtv2-b0_8xb128_in1k.py',
     'ss-backbones inherit timm:pvt_v2_b2',
