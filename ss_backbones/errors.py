@@ -24,6 +24,10 @@ class DataError(UserError):
     """Data cannot be used."""
 
 
+class TrainingError(UserError):
+    """A training cannot go on."""
+
+
 class ExportError(UserError):
     """There will be no ONNX file."""
 

@@ -69,13 +69,20 @@ def check_unused(work_dir: str) -> None:
         )
 
 
+def last_good(work_dir: str) -> str:
+    """Where the last checkpoint is, in a sentence."""
+    newest = _latest(work_dir)
+    return f'The last checkpoint is {newest}.' if newest else 'There is no checkpoint yet.'
+
+
 def how_to_go_on(work_dir: str) -> str:
     """What to say after a training was stopped."""
-    there = checkpoints_in(work_dir)
-    if not there:
-        return f'There is no checkpoint in {work_dir} to go on from'
-    newest = max(there, key=lambda path: path.stat().st_mtime)
-    return f'--resume goes on from {newest}'
+    newest = _latest(work_dir)
+    return f'--resume goes on from {newest}' if newest else f'There is no checkpoint in {work_dir} to go on from'
+
+
+def _latest(work_dir: str) -> Path | None:
+    return max(checkpoints_in(work_dir), key=lambda path: path.stat().st_mtime, default=None)
 
 
 def _newest(work_dir: str) -> tuple[Newest | None, str | None]:

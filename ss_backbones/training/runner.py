@@ -5,12 +5,13 @@ import os
 import resource
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import get_world_size, master_only
+from mmengine.dist import get_world_size, is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
@@ -19,15 +20,16 @@ from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 
 from ..checkpoints.files import read_checkpoint
-from ..errors import UsageError
+from ..errors import OutputError, UsageError
 from ..registry import RUNNERS
 from .console import Console
-from .hooks import CheckpointCheckHook, PreemptionHook, ProgressHook, RandomnessHook
+from .hooks import CheckpointCheckHook, FiniteHook, PreemptionHook, ProgressHook, RandomnessHook
 from .loops import EpochLoop, IterLoop
-from .resume import newest_checkpoint
+from .resume import last_good, newest_checkpoint
+from .work_dir_lock import lock
 
 _LOOPS = {'EpochBasedTrainLoop': EpochLoop, 'IterBasedTrainLoop': IterLoop}
-_HOOKS = (RandomnessHook, CheckpointCheckHook, ProgressHook, PreemptionHook)
+_HOOKS = (RandomnessHook, CheckpointCheckHook, FiniteHook, ProgressHook, PreemptionHook)
 
 
 @RUNNERS.register_module()
@@ -38,6 +40,8 @@ class Runner(MMEngineRunner):
     - ``resume`` goes on from the newest checkpoint that can be read, with its seed; checkpoints are written under
       another name first.
     - mmengine's loops for epochs and iterations become :class:`EpochLoop` and :class:`IterLoop`.
+    - A work dir that another process trains in is refused; a training that comes to NaN is stopped
+      (:class:`FiniteHook`).
     - Ctrl-C and SIGTERM save first (:class:`PreemptionHook`), randomness follows from where the run is
       (:class:`RandomnessHook`), and checkpoints of another model are refused (:class:`CheckpointCheckHook`).
 
@@ -52,6 +56,8 @@ class Runner(MMEngineRunner):
     def setup_env(self, env_cfg: dict) -> None:
         """Beside what mmengine does, find the checkpoint to go on from: its seed is needed for all that follows."""
         super().setup_env(env_cfg)
+        if self._train_loop is not None and is_main_process():
+            self._lock = lock(self.work_dir)
         self._resumed, self._resumed_seed = self.cfg.get('load_from'), None
         if not self.cfg.get('resume'):
             return
@@ -159,9 +165,16 @@ class Runner(MMEngineRunner):
         if '://' in str(out_dir):
             super().save_checkpoint(out_dir, filename, *positional, **options)
             return
-        super().save_checkpoint(out_dir, f'{filename}.part', *positional, **options)
         path = Path(out_dir) / filename
-        os.replace(f'{path}.part', path)
+        try:
+            super().save_checkpoint(out_dir, f'{filename}.part', *positional, **options)
+            os.replace(f'{path}.part', path)
+        except (OSError, RuntimeError) as error:  # torch's writer makes a RuntimeError of a full disk
+            with suppress(OSError):
+                os.unlink(f'{path}.part')
+            raise OutputError(
+                f'{path} cannot be written ({error}). {last_good(self.work_dir)} When that is mended: --resume'
+            ) from error
 
     def _dry_run(self) -> nn.Module:
         """Build everything, make one step, and say what it took.
