@@ -280,3 +280,29 @@ def test_checkpoints_of_another_network(config: Path, whole: Path, tmp_path: Pat
     shutil.copy(whole / 'epoch_2.pth', tmp_path / 'epoch_2.pth')
     train(config, tmp_path, '--resume', code=2, **options)
     assert 'epoch_2.pth is of another model than the config' in capsys.readouterr().err
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_is_said_after_ctrl_c(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    """No checkpoint is claimed that is not there."""
+    with before_iteration(2, interrupt):
+        train(config, tmp_path, code=130)
+    assert f'stopped. There is no checkpoint in {tmp_path} to go on from' in capsys.readouterr().err
+    with before_iteration(BATCHES + 2, interrupt):
+        train(config, tmp_path, code=130)
+    assert f'stopped. --resume goes on from {tmp_path / "epoch_1.pth"}' in capsys.readouterr().err
+
+
+def test_a_dry_run_writes_nothing(config: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    train(config, tmp_path / 'none', '--dry-run', log_level='INFO')
+    assert 'Dry run: everything was built. One step: loss' in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+    there = sorted(whole.rglob('*'))
+    train(config, whole, '--dry-run', log_level='INFO')  # although the folder has checkpoints
+    train(config, whole, '--dry-run', '--resume', log_level='INFO', train_cfg__max_epochs=EPOCHS + 1)
+    said = capsys.readouterr().out
+    assert f'At this rate {BATCHES} iterations would take' in said
+    assert sorted(whole.rglob('*')) == there

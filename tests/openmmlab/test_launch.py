@@ -372,6 +372,18 @@ def test_resume(trained: Run):
     assert steps == [(2, 3), (2, 4)]
 
 
+def test_a_dry_run(trained: Run):
+    """It goes on from the run's checkpoint in a folder of its own."""
+    there = sorted(trained.work_dir.rglob('*'))
+    options = [*trained.options, 'train_cfg.max_epochs=3']
+    arguments = [CONFIG, '--resume', '--dry-run', '--work-dir', 'work', '--cfg-options', *options]
+    said = call(ROOT / 'tools/train.py', trained.work_dir, *arguments)
+    assert 'Dry run: everything was built. One step: loss' in said
+    done = 2 * len(list(trained.work_dir.glob('epoch_*.pth')))
+    assert f'At this rate {6 - done} iterations would take' in said
+    assert sorted(trained.work_dir.rglob('*')) == there
+
+
 def test_same_as_the_librarys_own_script(trained: Run, tmp_path: Path):
     call(MMDET_TRAIN, tmp_path / 'w', CONFIG, '--work-dir', 'w', '--cfg-options', *trained.options)
     assert [row['loss'] for row in logged(tmp_path / 'w') if 'loss' in row] == trained.losses
