@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..environment import how_to_install
 from ..errors import ExportError, UsageError
 from ..output_files import check_new, new_file
 from .parsing import Parser
@@ -31,7 +32,8 @@ def main(argv: list[str], program: str) -> None:
     arguments = _parser(program).parse_args(argv)
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
-        raise UsageError(f'{", ".join(missing)} cannot be found. Install it: pip install "ss-backbones[export]"')
+        advice = how_to_install(command=('export', *argv), how='with: pip install "ss-backbones[export]"')
+        raise UsageError(f'{", ".join(missing)} cannot be found. {advice}')
     out: Path = arguments.out
     if out.suffix != '.onnx':
         raise UsageError(f'The file is in ONNX, but {out} does not end in .onnx.')

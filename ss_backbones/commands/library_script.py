@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
+from ..environment import how_to_install
 from ..errors import UsageError
 from .parsing import Parser, add_config_options, config_options
 
@@ -88,7 +89,7 @@ def _script(library: str, tool: str) -> Path:
 
 
 def _how_to_install(library: str) -> str:
-    return f'Install {_LIBRARIES[library]} as the documentation says, most simply with: make setup'
+    return how_to_install(_LIBRARIES[library])
 
 
 def _options_of(library: str, tool: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..environment import how_to_install
 from ..errors import UsageError
 
 CONFIG_SUFFIXES = ('.py', '.yml', '.yaml', '.json')
@@ -61,10 +62,7 @@ def read_config(name: str, options: Mapping[str, Any], custom_imports: bool = Fa
     try:
         config = Config.fromfile(path, import_custom_modules=custom_imports)
     except ModuleNotFoundError as error:  # a base such as mmdet::... without mmdet
-        raise UsageError(
-            f'{path} needs a package that is missing: {error}. Install it as the documentation says, most simply '
-            'with: make setup'
-        ) from error
+        raise UsageError(f'{path} needs a package that is missing: {error}. {how_to_install()}') from error
     except Exception as error:  # a config is a program: it may fail in any way, and the user has to know where
         raise UsageError(f'{path} cannot be read as a config: {type(error).__name__}: {error}') from error
     try:
