@@ -109,6 +109,14 @@ def read_config(name: str, options: Mapping[str, Any], custom_imports: bool = Fa
     return config
 
 
+def evaluation_steps(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The steps that images go through in a config's test; none where it does not say them."""
+    data = (config.get('test_dataloader') or {}).get('dataset') or {}
+    while 'dataset' in data or 'datasets' in data:  # wrappers of one data set or of several
+        data = data['dataset'] if 'dataset' in data else data['datasets'][0]
+    return list(data.get('pipeline') or ())
+
+
 def library_of(config: Mapping[str, Any] | Config) -> str | None:
     """The package whose registry knows a config's types: its default_scope, or where the class of its model is from.
 
