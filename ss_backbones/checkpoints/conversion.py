@@ -16,6 +16,10 @@ from .files import read_checkpoint
 from .identification import Identification, find_known, identify, known_keys, known_networks
 from .writing import SAFETENSORS, write_checkpoint, write_safetensors
 
+_OTHER_NAME = (
+    'It is in the format safetensors. This package reads it as it is called; for others, such as timm, the name has '
+    f'to end in {SAFETENSORS}.'
+)
 LAYOUTS = {'timm': '', 'official': '', 'openmmlab': 'backbone.'}  # what stands before this package's keys
 
 
@@ -31,6 +35,7 @@ class ConversionReport:
         identification: The network that they are of, or the nearest one.
         tensors: How many tensors were written.
         left_out: What the checkpoint held beside them, in words.
+        note: What else there is to know of the file, or nothing.
     """
 
     source: str
@@ -40,6 +45,7 @@ class ConversionReport:
     identification: Identification
     tensors: int
     left_out: tuple[str, ...]
+    note: str = ''
 
     def __str__(self) -> str:
         report, network = self.identification.report, str(self.identification)
@@ -55,7 +61,8 @@ class ConversionReport:
         ):
             if names:
                 lines.append(f'  {title}: {some(names)}')
-        return '\n'.join((*lines, f'{self.out}: {self.tensors} tensors, layout {self.layout}'))
+        lines.append(f'{self.out}: {self.tensors} tensors, layout {self.layout}')
+        return '\n'.join((*lines, self.note) if self.note else lines)
 
 
 def convert(
@@ -75,13 +82,14 @@ def convert(
             'backbone.', the head's too, in a 'state_dict' with a 'meta' beside it).
         average: True wants averaged weights, False raw ones; None takes the average where there is one. A set of
             weights without another beside it passes for raw ones.
-        safetensors: Write the tensors alone, with the layout's keys, as .safetensors.
+        safetensors: Write the tensors alone, with the layout's keys, in the format safetensors. This package knows it
+            under any name; others, timm among them, by the suffix .safetensors.
 
     Raises:
         CheckpointError: The source cannot be read, holds none of the weights that are wanted, or no tensor of this
             package's networks.
-        OutputError: ``out`` exists, lies in no folder, has a suffix of the other format, or cannot be written. No file
-            is written then.
+        OutputError: ``out`` exists, lies in no folder, cannot be written, or is called .safetensors without being
+            that. No file is written then.
         ValueError: The layout is unknown.
     """
     if layout not in LAYOUTS:
@@ -109,16 +117,13 @@ def convert(
     else:
         write_checkpoint({'model': tensors} if layout == 'official' else tensors, out)
     left_out = (*extracted.left_out, *outside)
-    return ConversionReport(name, str(out), layout, extracted.kind, identification, len(tensors), left_out)
+    note = _OTHER_NAME if safetensors and out.suffix != SAFETENSORS else ''
+    return ConversionReport(name, str(out), layout, extracted.kind, identification, len(tensors), left_out, note)
 
 
 def _check_out(name: str, out: Path, safetensors: bool) -> None:
     if Path(name).resolve() == out.resolve():
         raise OutputError(f'{out} is the checkpoint itself. Give another name for the new file.')
-    if safetensors and out.suffix != SAFETENSORS:
-        raise OutputError(
-            f'{out}: a file in the format safetensors must be called {out.stem}{SAFETENSORS}, or no reader knows it.'
-        )
     if not safetensors and out.suffix.lower() == SAFETENSORS:
         raise OutputError(
             f'{out} has the suffix of safetensors. Ask for that format with --safetensors '

@@ -5,12 +5,13 @@ Whatever can be seen to be wrong is said in one plain message: the config, the l
 
 import os.path as osp
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
 
 from mmengine.config import Config
 
-from ..checkpoints.files import read_checkpoint
+from ..checkpoints.files import is_safetensors, read_checkpoint
 from ..errors import UsageError
 from .configs import LIBRARIES, library_of, read_config
 from .data_check import describe_missing, find_missing
@@ -76,6 +77,11 @@ def _check_checkpoint(path: str, where: str) -> None:
         raise UsageError(f'there is no checkpoint {path}, expected the file of a trained model {where}.')
     if not is_zipfile(path):  # torch writes zip files; whatever is none is damaged, or of an old torch and still fine
         read_checkpoint(path)
+        if is_safetensors(Path(path)):
+            raise UsageError(
+                f'{path} is in the format safetensors, which mmengine does not read. Give what the training wrote '
+                f'{where}, such as epoch_12.pth.'
+            )
 
 
 def _check_classes(name: str, config: Config) -> None:
