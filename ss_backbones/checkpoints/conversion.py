@@ -11,6 +11,7 @@ from ..errors import CheckpointError, OutputError
 from ..networks.base import StateDict
 from ..output_files import check_new
 from ..version import __version__
+from .activations import activations_in, with_activations
 from .extraction import AVERAGE, extract, some, starts
 from .files import read_checkpoint
 from .identification import Identification, find_known, identify, known_keys, known_networks
@@ -109,7 +110,8 @@ def convert(
         about |= {'network': identification.network.name, 'settings': identification.network.settings}
         if identification.network.mlp:
             about['mlp'] = identification.network.mlp
-    tensors = {LAYOUTS[layout] + key: value for key, value in weights.items()}
+    start = LAYOUTS[layout]
+    tensors = with_activations({start + key: value for key, value in weights.items()}, activations_in(weights), start)
     if safetensors:
         write_safetensors(tensors, about, out)
     elif layout == 'openmmlab':
@@ -150,4 +152,4 @@ def _weights(tensors: StateDict, name: str) -> tuple[StateDict, list[str]]:
     parts = Counter(key.removeprefix(parent).split('.')[0] for key in tensors if not key.startswith(prefix))
     outside = [f'{part} ({count} tensor{"s" * (count > 1)})' for part, count in parts.items()]
     own = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
-    return own, outside
+    return with_activations(own, activations_in(tensors, prefix)), outside

@@ -1,6 +1,7 @@
 """Reading checkpoint files safely, with words for those that cannot be read."""
 
 import hashlib
+import json
 from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -11,6 +12,8 @@ from urllib.parse import urlparse
 import torch
 
 from ..errors import CheckpointError
+from ..layers.mlp import ALL_ACTIVATIONS
+from .activations import with_activations
 
 _LONGEST_HEADER = 100_000_000  # bytes, as safetensors has it
 
@@ -56,9 +59,12 @@ def read_checkpoint(source: str) -> Mapping[str, object]:
 
 def _load(path: Path) -> object:
     if is_safetensors(path):
-        from safetensors.torch import load_file  # only those who use the format need it
+        from safetensors import safe_open  # only those who use the format need it
 
-        return load_file(path)
+        with safe_open(path, 'pt') as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            known = (file.metadata() or {}).get(ALL_ACTIVATIONS)  # as write_safetensors notes them
+        return with_activations(tensors, json.loads(known)) if known else tensors
     with _namespaces_allowed():
         return torch.load(path, map_location='cpu', weights_only=True)
 

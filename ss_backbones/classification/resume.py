@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 from timm.utils.misc import natural_key
 from torch import nn
 
+from ..checkpoints.activations import activations_in, other_activations
 from ..checkpoints.files import CheckpointError, read_checkpoint
 
 # The families of checkpoints, each numbered; not best_*.pth, which have no optimiser.
@@ -79,4 +80,9 @@ def check_network(model: nn.Module, path: str) -> None:
         raise CheckpointError(
             f'{path} is of another network than the config: {len(odd)} tensors are in one of them alone or differ in '
             f'shape, such as {odd[0]}. Take the config that it was trained with, or another --work-dir.'
+        )
+    if others := other_activations(activations_in(theirs), model):
+        raise CheckpointError(
+            f'{path} was trained with other activations than the config has: {others[0]}. Take the config that it was '
+            'trained with, or another --work-dir.'
         )
