@@ -15,6 +15,7 @@ from .activations import activations_in, with_activations
 from .extraction import AVERAGE, extract, some, starts
 from .files import read_checkpoint
 from .identification import Identification, find_known, identify, known_keys, known_networks
+from .official import hold_as_official
 from .writing import SAFETENSORS, write_checkpoint, write_safetensors
 
 _OTHER_NAME = (
@@ -36,7 +37,7 @@ class ConversionReport:
         identification: The network that they are of, or the nearest one.
         tensors: How many tensors were written.
         left_out: What the checkpoint held beside them, in words.
-        note: What else there is to know of the file, or nothing.
+        notes: What else there is to know of the file.
     """
 
     source: str
@@ -46,7 +47,7 @@ class ConversionReport:
     identification: Identification
     tensors: int
     left_out: tuple[str, ...]
-    note: str = ''
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         report, network = self.identification.report, str(self.identification)
@@ -62,8 +63,7 @@ class ConversionReport:
         ):
             if names:
                 lines.append(f'  {title}: {some(names)}')
-        lines.append(f'{self.out}: {self.tensors} tensors, layout {self.layout}')
-        return '\n'.join((*lines, self.note) if self.note else lines)
+        return '\n'.join((*lines, f'{self.out}: {self.tensors} tensors, layout {self.layout}', *self.notes))
 
 
 def convert(
@@ -75,6 +75,9 @@ def convert(
     safetensors: bool = False,
 ) -> ConversionReport:
     """Write a checkpoint of any known layout as a new file of another; every tensor keeps its values and dtype.
+
+    One thing the official code has no place for: ramps in biases (``ramp='bias'`` and ``'none'``). In the layout
+    'official' they are taken out of these and stand in ``mlp.pos_bias``; the network computes the same.
 
     Args:
         source: A file (.pth, .pt, .safetensors) or an http(s) address.
@@ -110,6 +113,7 @@ def convert(
         about |= {'network': identification.network.name, 'settings': identification.network.settings}
         if identification.network.mlp:
             about['mlp'] = identification.network.mlp
+    notes = hold_as_official(weights, identification.network.ramps) if layout == 'official' else ()
     start = LAYOUTS[layout]
     tensors = with_activations({start + key: value for key, value in weights.items()}, activations_in(weights), start)
     if safetensors:
@@ -119,8 +123,9 @@ def convert(
     else:
         write_checkpoint({'model': tensors} if layout == 'official' else tensors, out)
     left_out = (*extracted.left_out, *outside)
-    note = _OTHER_NAME if safetensors and out.suffix != SAFETENSORS else ''
-    return ConversionReport(name, str(out), layout, extracted.kind, identification, len(tensors), left_out, note)
+    if safetensors and out.suffix != SAFETENSORS:
+        notes = (*notes, _OTHER_NAME)
+    return ConversionReport(name, str(out), layout, extracted.kind, identification, len(tensors), left_out, notes)
 
 
 def _check_out(name: str, out: Path, safetensors: bool) -> None:
