@@ -22,7 +22,11 @@ help:
 	@echo 'make docs      build the pages of docs/ into site/; a broken link fails'
 	@echo 'make clean     remove .venv, .uv and what the demos made'
 
+# what comes next is said where it is read: at the end
+NEXT := @echo 'To use the environment: source .venv/bin/activate   (then "ss-backbones --help" lists the commands)'
+
 setup: .venv/.set-up
+	$(if $(filter setup,$(MAKECMDGOALS)),$(NEXT))
 
 .venv/.set-up: pyproject.toml
 	$(if $(PYTHON),,$(error There is no Python 3.10, 3.11 or 3.12 here. Install one, or name one that is not on the \
@@ -35,6 +39,7 @@ demo demo-seg: setup
 	$(RUN) tools/make_shapes.py $(DEMO_DATA)
 	$(RUN) tools/train.py $(CONFIG) --work-dir $(OUT) --resume # a finished one is not trained again
 	$(RUN) tools/picture.py $(CONFIG) "$$(cat $(OUT)/last_checkpoint)" $(OUT)/predictions.png
+	$(NEXT)
 
 demo: CONFIG := $(DEMO_CONFIG)
 demo: OUT := $(DEMO_OUT)

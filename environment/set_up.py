@@ -1,6 +1,7 @@
 """Sets up .venv with the tested versions: says what is missing before it starts, and how far it is while mmcv compiles.
 
-Run by `make setup` with the Python that the environment shall have; needs nothing but that Python.
+Run by `make setup`, which says how the environment is used, with the Python that it shall have; needs nothing but that
+Python.
 """
 
 import os
@@ -148,7 +149,7 @@ def main() -> int:
         print('The set-up stopped. Once the cause is out of the way, make setup goes on from here.', file=sys.stderr)
         return code
     (ROOT / '.venv/.set-up').touch()
-    print('Ready. Activate the environment with: source .venv/bin/activate')
+    print('Ready.')
     return 0
 
 

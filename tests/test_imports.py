@@ -16,7 +16,7 @@ LAYERS = [
     ['networks', 'deploy'],
     ['layers'],
     ['settings', 'output_files', 'tables', 'complexity', 'version', 'registry'],
-    ['errors'],
+    ['errors', 'environment'],
 ]
 ALLOWED = {('__main__', 'commands'), ('__init__', 'version')}
 

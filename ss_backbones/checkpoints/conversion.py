@@ -11,11 +11,17 @@ from ..errors import CheckpointError, OutputError
 from ..networks.base import StateDict
 from ..output_files import check_new
 from ..version import __version__
+from .activations import activations_in, with_activations
 from .extraction import AVERAGE, extract, some, starts
 from .files import read_checkpoint
 from .identification import Identification, find_known, identify, known_keys, known_networks
+from .official import hold_as_official
 from .writing import SAFETENSORS, write_checkpoint, write_safetensors
 
+_OTHER_NAME = (
+    'It is in the format safetensors. This package reads it as it is called; for others, such as timm, the name has '
+    f'to end in {SAFETENSORS}.'
+)
 LAYOUTS = {'timm': '', 'official': '', 'openmmlab': 'backbone.'}  # what stands before this package's keys
 
 
@@ -31,6 +37,7 @@ class ConversionReport:
         identification: The network that they are of, or the nearest one.
         tensors: How many tensors were written.
         left_out: What the checkpoint held beside them, in words.
+        notes: What else there is to know of the file.
     """
 
     source: str
@@ -40,6 +47,7 @@ class ConversionReport:
     identification: Identification
     tensors: int
     left_out: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         report, network = self.identification.report, str(self.identification)
@@ -55,7 +63,7 @@ class ConversionReport:
         ):
             if names:
                 lines.append(f'  {title}: {some(names)}')
-        return '\n'.join((*lines, f'{self.out}: {self.tensors} tensors, layout {self.layout}'))
+        return '\n'.join((*lines, f'{self.out}: {self.tensors} tensors, layout {self.layout}', *self.notes))
 
 
 def convert(
@@ -68,6 +76,9 @@ def convert(
 ) -> ConversionReport:
     """Write a checkpoint of any known layout as a new file of another; every tensor keeps its values and dtype.
 
+    One thing the official code has no place for: ramps in biases (``ramp='bias'`` and ``'none'``). In the layout
+    'official' they are taken out of these and stand in ``mlp.pos_bias``; the network computes the same.
+
     Args:
         source: A file (.pth, .pt, .safetensors) or an http(s) address.
         out: The new file, in a folder that exists.
@@ -75,13 +86,14 @@ def convert(
             'backbone.', the head's too, in a 'state_dict' with a 'meta' beside it).
         average: True wants averaged weights, False raw ones; None takes the average where there is one. A set of
             weights without another beside it passes for raw ones.
-        safetensors: Write the tensors alone, with the layout's keys, as .safetensors.
+        safetensors: Write the tensors alone, with the layout's keys, in the format safetensors. This package knows it
+            under any name; others, timm among them, by the suffix .safetensors.
 
     Raises:
         CheckpointError: The source cannot be read, holds none of the weights that are wanted, or no tensor of this
             package's networks.
-        OutputError: ``out`` exists, lies in no folder, has a suffix of the other format, or cannot be written. No file
-            is written then.
+        OutputError: ``out`` exists, lies in no folder, cannot be written, or is called .safetensors without being
+            that. No file is written then.
         ValueError: The layout is unknown.
     """
     if layout not in LAYOUTS:
@@ -101,7 +113,9 @@ def convert(
         about |= {'network': identification.network.name, 'settings': identification.network.settings}
         if identification.network.mlp:
             about['mlp'] = identification.network.mlp
-    tensors = {LAYOUTS[layout] + key: value for key, value in weights.items()}
+    notes = hold_as_official(weights, identification.network.ramps) if layout == 'official' else ()
+    start = LAYOUTS[layout]
+    tensors = with_activations({start + key: value for key, value in weights.items()}, activations_in(weights), start)
     if safetensors:
         write_safetensors(tensors, about, out)
     elif layout == 'openmmlab':
@@ -109,16 +123,14 @@ def convert(
     else:
         write_checkpoint({'model': tensors} if layout == 'official' else tensors, out)
     left_out = (*extracted.left_out, *outside)
-    return ConversionReport(name, str(out), layout, extracted.kind, identification, len(tensors), left_out)
+    if safetensors and out.suffix != SAFETENSORS:
+        notes = (*notes, _OTHER_NAME)
+    return ConversionReport(name, str(out), layout, extracted.kind, identification, len(tensors), left_out, notes)
 
 
 def _check_out(name: str, out: Path, safetensors: bool) -> None:
     if Path(name).resolve() == out.resolve():
         raise OutputError(f'{out} is the checkpoint itself. Give another name for the new file.')
-    if safetensors and out.suffix != SAFETENSORS:
-        raise OutputError(
-            f'{out}: a file in the format safetensors must be called {out.stem}{SAFETENSORS}, or no reader knows it.'
-        )
     if not safetensors and out.suffix.lower() == SAFETENSORS:
         raise OutputError(
             f'{out} has the suffix of safetensors. Ask for that format with --safetensors '
@@ -145,4 +157,4 @@ def _weights(tensors: StateDict, name: str) -> tuple[StateDict, list[str]]:
     parts = Counter(key.removeprefix(parent).split('.')[0] for key in tensors if not key.startswith(prefix))
     outside = [f'{part} ({count} tensor{"s" * (count > 1)})' for part, count in parts.items()]
     own = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
-    return own, outside
+    return with_activations(own, activations_in(tensors, prefix)), outside

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..networks.base import KeyMap, StateDict
+from .activations import activations_in, with_activations
 from .key_maps import to_own_keys
 
 AVERAGE, RAW, ONLY = 'the average', 'the raw weights', 'its only weights'
@@ -22,7 +23,7 @@ class Extracted:
     """One set of weights out of a checkpoint.
 
     Args:
-        tensors: The set, with the checkpoint's keys.
+        tensors: The set, with the checkpoint's keys, and the activations in its metadata.
         kind: AVERAGE, RAW, or ONLY where the checkpoint has one set and does not say which it is.
         left_out: What else the checkpoint holds, in words.
     """
@@ -52,7 +53,8 @@ def extract(checkpoint: Mapping[str, object], name: str, average: bool) -> Extra
             raise CheckpointError(f'{name} holds an average and no raw weights (its entries: {some(checkpoint)}).')
         if not tensors:
             raise CheckpointError(f'{name} holds no tensors (its entries: {some(checkpoint)}). Is it a checkpoint?')
-        return Extracted(tensors, ONLY, tuple(str(key) for key in checkpoint if key not in tensors))
+        left_out = tuple(str(key) for key in checkpoint if key not in tensors)
+        return Extracted(with_activations(tensors, activations_in(checkpoint)), ONLY, left_out)
     inner = extract(checkpoint[taken], name, average)
     kind = inner.kind if kinds[taken] == ONLY else kinds[taken]
     named = {key: f'{key} ({what})' for key, what in kinds.items() if what != ONLY}
@@ -73,8 +75,10 @@ def _kinds(checkpoint: Mapping[str, object]) -> dict[str, str]:
     return kinds
 
 
-def under(state_dict: Mapping[str, Tensor], prefix: str, name: str, maps: Sequence[KeyMap] | None = None) -> StateDict:
-    """What stands under a prefix, in this package's keys.
+def under(
+    state_dict: Mapping[str, Tensor], prefix: str, name: str, maps: Sequence[KeyMap] | None = None
+) -> tuple[str, StateDict]:
+    """A prefix with its dot, and what stands under it, in this package's keys.
 
     Raises:
         CheckpointError: Nothing does.
@@ -85,7 +89,7 @@ def under(state_dict: Mapping[str, Tensor], prefix: str, name: str, maps: Sequen
             f'{name} has nothing under prefix={prefix!r}; its keys start with {starts(state_dict)} - '
             'give the prefix of the network, or leave it out to have it found.'
         )
-    return _renamed(state_dict, prefix, maps)
+    return prefix, _renamed(state_dict, prefix, maps)
 
 
 def find_prefix(

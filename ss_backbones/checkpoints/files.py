@@ -1,6 +1,7 @@
 """Reading checkpoint files safely, with words for those that cannot be read."""
 
 import hashlib
+import json
 from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -11,14 +12,18 @@ from urllib.parse import urlparse
 import torch
 
 from ..errors import CheckpointError
+from ..layers.mlp import ALL_ACTIVATIONS
+from .activations import with_activations
+
+_LONGEST_HEADER = 100_000_000  # bytes, as safetensors has it
 
 
 def read_checkpoint(source: str) -> Mapping[str, object]:
     """What a checkpoint holds, read without running anything that is in it.
 
     Args:
-        source: A file (.safetensors, or what torch.save wrote), or its http(s) address. Downloads are kept in torch's
-            hub folder.
+        source: A file of any name (safetensors, or what torch.save wrote; the content tells), or its http(s) address.
+            Downloads are kept in torch's hub folder.
 
     Raises:
         CheckpointError: It is missing, a directory, empty, damaged, or no checkpoint; the text names it.
@@ -53,12 +58,22 @@ def read_checkpoint(source: str) -> Mapping[str, object]:
 
 
 def _load(path: Path) -> object:
-    if path.suffix == '.safetensors':
-        from safetensors.torch import load_file  # only those who use the format need it
+    if is_safetensors(path):
+        from safetensors import safe_open  # only those who use the format need it
 
-        return load_file(path)
+        with safe_open(path, 'pt') as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            known = (file.metadata() or {}).get(ALL_ACTIVATIONS)  # as write_safetensors notes them
+        return with_activations(tensors, json.loads(known)) if known else tensors
     with _namespaces_allowed():
         return torch.load(path, map_location='cpu', weights_only=True)
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins with the length of a header in JSON, and that header."""
+    with path.open('rb') as file:
+        start = file.read(9)
+    return start[8:] == b'{' and int.from_bytes(start[:8], 'little') <= _LONGEST_HEADER
 
 
 def _namespaces_allowed() -> AbstractContextManager[object]:

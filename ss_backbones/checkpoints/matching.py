@@ -9,6 +9,7 @@ from ..errors import MismatchError
 from ..layers import Block
 from ..layers.folded_weights import check_folding
 from ..networks.base import KeyMap, Network, StateDict
+from .activations import activations_in, other_activations
 from .extraction import find_prefix, under
 from .key_maps import to_own_keys
 from .ramps import expected_ramps, move_ramps, same_ramp
@@ -41,7 +42,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """How a checkpoint and a network match; every field but the first and ``differences`` lists state-dict keys.
+    """How a checkpoint and a network match; every field but the first, ``differences`` and the last lists keys.
 
     Args:
         source: Where the weights came from.
@@ -52,6 +53,7 @@ class LoadReport:
         adapted: What was changed for the module: tensors that were resized, such as a first convolution for another
             number of channels, and ramps that the two networks hold differently.
         fresh: Tensors that no classifier has, such as those of a pyramid; they keep their values and are not missing.
+        other_activations: MLPs, each with its two activations in words, that have another one in the checkpoint.
 
     Attributes:
         wrong_shape: ``differences`` in words, each after its key.
@@ -64,6 +66,7 @@ class LoadReport:
     differences: tuple[Difference, ...]
     adapted: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
+    other_activations: tuple[str, ...] = ()
 
     @property
     def wrong_shape(self) -> tuple[str, ...]:
@@ -84,7 +87,7 @@ class LoadReport:
             f'{self.source}: {len(self.matched)} tensors matched, {len(self.missing)} missing, '
             f'{len(self.unexpected)} unexpected, {len(self.differences)} of the wrong shape'
         ]
-        for name in ('missing', 'wrong_shape', 'unexpected', 'adapted', 'fresh'):
+        for name in ('missing', 'wrong_shape', 'unexpected', 'adapted', 'fresh', 'other_activations'):
             entries = getattr(self, name)
             if entries:
                 more = f' and {len(entries) - 3} more' if len(entries) > 3 else ''
@@ -116,7 +119,8 @@ def match(
     """Find what of a set of weights goes into a network. Neither is changed; the network may be on the meta device.
 
     Args:
-        weights: Tensors with the keys of any known layout, and of whatever else was in the checkpoint.
+        weights: Tensors with the keys of any known layout, and of whatever else was in the checkpoint; with torch's
+            metadata, if they have it.
         module: The network.
         source: What to call the weights in the report and in errors.
         prefix: Where the network stands in the weights, such as 'backbone.'; None finds it.
@@ -129,28 +133,43 @@ def match(
     """
     own = module.state_dict()
     if prefix is None:
-        renamed = find_prefix(weights, own.keys(), _key_maps(module))[1]
+        prefix, renamed = find_prefix(weights, own.keys(), _key_maps(module))
     else:
-        renamed = under(weights, prefix, source, _key_maps(module))
+        prefix, renamed = under(weights, prefix, source, _key_maps(module))
     check_folding(renamed, own, source)
     adapted, ramps = _resize(renamed, own, module), expected_ramps(module)
-    report = compare(renamed, own, ramps, source, adapted, _backbone_keys(module))
+    activations = other_activations(activations_in(weights, prefix), module)
+    report = compare(renamed, own, ramps, source, adapted, _backbone_keys(module), activations)
     problem = 'nothing fits' if not report.matched else '' if partial else _other_network(report, ramps, module)
     if problem:
         raise MismatchError(report, problem, 'To take what fits on purpose, pass partial=True.')
     return Match({key: renamed[key] for key in report.matched}, report)
 
 
-def adapt(weights: Mapping[str, Tensor], module: nn.Module) -> tuple[StateDict, list[str]]:
+def adapt(
+    weights: Mapping[str, Tensor], module: nn.Module, activations: Mapping[str, str]
+) -> tuple[StateDict, list[str]]:
     """A network's weights of any known layout, without a prefix, by its keys and resized for it.
 
-    They are for a loader that says itself what does not fit. Weights that have no key and no shape but the network's
-    are taken as they are.
+    They are for a loader that says itself what does not fit, but for activations. Weights that have no key and no shape
+    but the network's are taken as they are.
+
+    Args:
+        weights: They.
+        module: The network.
+        activations: Those that the weights were trained with, by MLP, as far as they are known.
 
     Returns:
         The weights, and what was resized, in words.
+
+    Raises:
+        MismatchError: The network has other activations.
     """
     own = module.state_dict()
+    if others := other_activations(activations, module):
+        report = compare(to_own_keys(weights, _key_maps(module)), own, {}, 'the checkpoint', activations=others)
+        advice = 'To take what fits on purpose, load it with ss_backbones.load_weights(model, FILE, partial=True).'
+        raise MismatchError(report, _in_words(others), advice)
     if weights.keys() <= own.keys() and all(_shape(value) == _shape(own[key]) for key, value in weights.items()):
         return dict(weights), []  # no ramp is held otherwise, or it would have another shape
     renamed = to_own_keys(weights, _key_maps(module))
@@ -164,6 +183,7 @@ def compare(
     source: str,
     adapted: Sequence[str] = (),
     fresh: tuple[str, ...] = (),
+    activations: tuple[str, ...] = (),
 ) -> LoadReport:
     """Hold a checkpoint's tensors against a network's.
 
@@ -174,6 +194,7 @@ def compare(
         source: Where the weights came from.
         adapted: What was resized before.
         fresh: Starts of the keys that no classifier has.
+        activations: The MLPs that have another activation, in words.
     """
     both = [key for key in own if key in weights]
     found = {key: _difference(key, weights[key], own[key], ramps.get(key)) for key in both}
@@ -186,6 +207,7 @@ def compare(
         differences=tuple(difference for difference in found.values() if difference is not None),
         adapted=tuple(adapted),
         fresh=tuple(key for key in absent if key.startswith(fresh)),
+        other_activations=activations,
     )
 
 
@@ -207,6 +229,8 @@ def _other_network(report: LoadReport, ramps: Mapping[str, Tensor], module: nn.M
     body = [difference for difference in report.differences if not difference.key.startswith(HEAD)]
     if body:
         return f'{len(body)} tensors differ'
+    if report.other_activations:
+        return _in_words(report.other_activations)
     if any(key in ramps for key in report.missing):
         return 'the checkpoint has no ramps where the settings have some'
     blocks = [name for name, part in module.named_modules() if isinstance(part, Block)]
@@ -218,6 +242,11 @@ def _other_network(report: LoadReport, ramps: Mapping[str, Tensor], module: nn.M
     left_out = (HEAD, *getattr(module, 'not_built', ()))
     more = [key for key in report.unexpected if key.split('.')[0] in parts and not key.startswith(left_out)]
     return f'the checkpoint has {len(more)} tensors more in the same parts' if more else ''
+
+
+def _in_words(activations: Sequence[str]) -> str:
+    more = f' and {len(activations) - 1} more' if len(activations) > 1 else ''
+    return f'the activation differs in {activations[0]}{more}'
 
 
 def _shape(value: object) -> tuple[int, ...] | None:

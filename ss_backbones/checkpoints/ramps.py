@@ -5,6 +5,8 @@ entries, and what bypasses the second linear has a ``bypass_bias`` t. The MLP's 
 being the second linear's bias and r1 the ramp before it, and r2 + t, r2 being the ramp of the bypass, are the same.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -52,26 +54,55 @@ def move_ramps(weights: StateDict, module: nn.Module) -> list[str]:
         fixed, inner = mlp.ramp_as == 'paper', mlp.hidden - mlp.bypass
         if fixed == bool(theirs.numel()) or weight.shape[-1:] != (inner,) or bias.shape != weight.shape[:1]:
             continue
-        exact = torch.float32 if weight.device.type == 'mps' else torch.float64
-        kept = torch.promote_types(bias.dtype, torch.float32)  # half precision would round the sum
         if fixed:
             with torch.device('cpu'):
-                ramp = mlp.expected_ramp().to(weight.device, exact)
-            if mlp.bypass and name + _BYPASS in weights:
-                ramp[inner:] = weights.pop(name + _BYPASS)
-            weights[keys[0]] = ramp.to(kept)
-            sign = -1
+                ramp = mlp.expected_ramp()
+            take_out(weights, name, ramp)
         else:
             if theirs.shape != (mlp.hidden,) or not same_ramp(theirs, mlp.expected_ramp()[:inner].cpu().float()):
                 continue
-            ramp = theirs.to(exact)
+            exact, kept = _dtypes(weight, bias)
             if mlp.bypass:
                 weights[name + _BYPASS] = theirs[inner:].to(kept)
             weights[keys[0]] = theirs[:0]
-            sign = 1
-        weights[keys[2]] = (bias.to(exact) + sign * (weight.to(exact) @ ramp[:inner])).to(kept)
+            weights[keys[2]] = (bias.to(exact) + weight.to(exact) @ theirs[:inner].to(exact)).to(kept)
         done.append(f'{name}{_RAMP} ({"out of" if fixed else "into"} the biases)')
     return done
+
+
+def in_biases(weights: Mapping[str, Tensor]) -> list[str]:
+    """The MLPs in weights, by the starts of their keys, that have no ramp but in their biases."""
+    return [key.removesuffix(_RAMP) for key, value in weights.items() if key.endswith(_RAMP) and not value.numel()]
+
+
+def take_out(weights: StateDict, name: str, ramp: Tensor) -> float:
+    """Take a ramp out of the biases of an MLP and hold it as ``pos_bias``, which ends as the ``bypass_bias`` was.
+
+    The MLP computes the same whatever the ramp is, but for the rounding of the new bias.
+
+    Args:
+        weights: Changed.
+        name: The start of the MLP's keys.
+        ramp: (H,), or as much of it as goes into the second linear, where the weights have the rest.
+
+    Returns:
+        The most by which rounding moves an output of the second linear.
+    """
+    weight, bias = weights[name + _WEIGHT], weights[name + _BIAS]
+    exact, kept = _dtypes(weight, bias)
+    ramp, inner = ramp.to(weight.device, exact), weight.shape[1]
+    if name + _BYPASS in weights:
+        ramp = torch.cat((ramp[:inner], weights.pop(name + _BYPASS).to(exact)))
+    moved = weight.to(exact) @ ramp[:inner]
+    weights[name + _RAMP] = ramp.to(kept)
+    weights[name + _BIAS] = (bias.to(exact) - moved).to(kept)
+    return (weights[name + _BIAS].to(exact) + moved - bias.to(exact)).abs().max().item()
+
+
+def _dtypes(weight: Tensor, bias: Tensor) -> tuple[torch.dtype, torch.dtype]:
+    """What a sum is computed in, and what it is kept in: half precision would round it."""
+    exact = torch.float32 if weight.device.type == 'mps' else torch.float64
+    return exact, torch.promote_types(bias.dtype, torch.float32)
 
 
 def _ramped(module: nn.Module) -> list[tuple[str, Mlp]]:

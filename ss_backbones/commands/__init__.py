@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
+from ..environment import how_to_install
 from ..errors import UserError
 
 COMMANDS = {
@@ -54,7 +55,7 @@ def run(name: str, argv: Sequence[str], program: str = '') -> int:
     except ModuleNotFoundError as error:
         if (error.name or '').partition('.')[0] == 'ss_backbones':  # a fault of this package's own
             raise
-        sys.stderr.write(f'{program}: {error}. Install it as the documentation says, most simply with: make setup\n')
+        sys.stderr.write(f'{program}: {error}. {how_to_install(command=(name, *argv))}\n')
         return 2
     except BrokenPipeError:
         return _reader_is_gone()

@@ -18,7 +18,9 @@ def main(argv: Sequence[str], program: str) -> None:
         UserError: What the user can fix.
     """
     parser = Parser(program, _DESCRIPTION)
-    parser.add_argument('checkpoint', metavar='CHECKPOINT', help='.pth, .pt or .safetensors, or its http(s) address')
+    parser.add_argument(
+        'checkpoint', metavar='CHECKPOINT', help='a file of torch.save or safetensors, or its http(s) address'
+    )
     parser.add_argument('out', metavar='OUT', help='the new file')
     parser.add_argument(
         '--to',
@@ -33,7 +35,7 @@ def main(argv: Sequence[str], program: str) -> None:
     which.add_argument(
         '--raw', action='store_const', const=False, dest='average', help='the raw weights, where there is an average'
     )
-    parser.add_argument('--safetensors', action='store_true', help='write the tensors alone, as .safetensors')
+    parser.add_argument('--safetensors', action='store_true', help='write the tensors alone, in this format')
     arguments = parser.parse_args(argv)
 
     from .. import register

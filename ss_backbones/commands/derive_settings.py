@@ -9,14 +9,14 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
+from ..errors import ProbeError, UsageError
 from ..output_files import check_new, new_file
 from .parsing import Parser
 
 if TYPE_CHECKING:
     from ..settings import BlockSetting
 
-_CONSTANTS = ('RESOLUTION', 'STEP', 'LEAST_MLP', 'LEAST_ATTENTION', 'SURE', 'MOST_RAMP', 'MOST_SPLIT')
+_CONSTANTS = ('RESOLUTION', 'STEP', 'LEAST_MLP', 'LEAST_ATTENTION', 'SURE', 'BY_CHANCE', 'MOST_RAMP', 'MOST_SPLIT')
 _ATTENTION = 'The probe does not look into the attention: attn_ratio follows the MLP, as in the paper.'
 _LINEAR = (
     "The ReLU before the convolutions of PVTv2's linear variant is not accounted for in gate swing and pass-through, "
@@ -49,6 +49,13 @@ def main(argv: Sequence[str], program: str) -> None:
     target, blocks = target_of(config, where, arguments.shape and tuple(arguments.shape)), record.last.blocks
     evidence = rule.evidence_of(blocks)
     target.check_blocks(blocks)
+    if nothing := rule.why_nothing_follows(evidence):
+        nothing = f'The probe shows no difference between the blocks to derive settings from: {nothing}.'
+        if not arguments.allow_uniform:
+            raise ProbeError(
+                f'{nothing} Nothing is written. Train the network with DFC for longer, or on more data, and probe it '
+                'again; --allow-uniform writes one setting for all blocks within the budget.'
+            )
 
     found = fit(evidence, target, arguments.budget)
     settings = target.complete(found.settings)
@@ -58,6 +65,7 @@ def main(argv: Sequence[str], program: str) -> None:
     ]
     unbuilt = ['not built by this config, so not probed: plain'] * (len(settings) - len(blocks))
     notes = [*change_config(config, target), *([_LINEAR] if getattr(target.plain.arch, 'linear', False) else [])]
+    notes += [f'{nothing} So all blocks have the same share of their plain widths.'] if nothing else []
     constants = ', '.join(f'{name} = {getattr(rule, name):g}' for name in _CONSTANTS)
     epoch = '' if record.last.epoch is None else f', epoch {record.last.epoch}'
     origin = (
@@ -133,6 +141,11 @@ def _parser(program: str) -> Parser:
         nargs=2,
         metavar=('H', 'W'),
         help='pixels of the images that multiply-adds are counted for (default: those of the network, or 224 224)',
+    )
+    parser.add_argument(
+        '--allow-uniform',
+        action='store_true',
+        help='where the probe shows no difference between the blocks, write one setting for all in place of nothing',
     )
     parser.add_argument('--out', metavar='CONFIG.py', type=Path, help='the new file (default: derived.py beside it)')
     parser.add_argument('--base', metavar='CONFIG', help='a config to change (default: that of the probed training)')

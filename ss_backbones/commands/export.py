@@ -8,18 +8,21 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..environment import how_to_install
 from ..errors import ExportError, UsageError
 from ..output_files import check_new, new_file
 from .parsing import Parser
 
 if TYPE_CHECKING:
     from ..deploy.onnx.network import Chosen
+    from ..deploy.onnx.sizes import ImageSize
+    from ..networks import Network
 
 _NEEDED = ('onnx', 'onnxscript', 'onnxruntime')
 _DESCRIPTION = """Export a classifier (logits) or a backbone (maps) to ONNX, and check it against onnxruntime.
 
   ss-backbones export ss_pvt_v2_b0 b0.onnx --checkpoint WEIGHTS.pth --dynamic
-  ss-backbones export CONFIG maps.onnx --checkpoint epoch_12.pth --shape 1x800x1344"""
+  ss-backbones export CONFIG maps.onnx --checkpoint epoch_12.pth"""
 
 
 def main(argv: list[str], program: str) -> None:
@@ -31,7 +34,8 @@ def main(argv: list[str], program: str) -> None:
     arguments = _parser(program).parse_args(argv)
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
-        raise UsageError(f'{", ".join(missing)} cannot be found. Install it: pip install "ss-backbones[export]"')
+        advice = how_to_install(command=('export', *argv), how='with: pip install "ss-backbones[export]"')
+        raise UsageError(f'{", ".join(missing)} cannot be found. {advice}')
     out: Path = arguments.out
     if out.suffix != '.onnx':
         raise UsageError(f'The file is in ONNX, but {out} does not end in .onnx.')
@@ -57,7 +61,8 @@ def main(argv: list[str], program: str) -> None:
         dynamic=dynamic,
     )
     network = network_in(chosen.model)
-    batch, height, width = arguments.shape or (1, *getattr(network, 'img_size', (224, 224)))
+    size = chosen.size or _size_of(network)
+    batch, height, width = arguments.shape or (1, size.height, size.width)
     least = network.smallest_dynamic_side() if dynamic else 1
     if min(height, width) < least:
         raise ExportError(
@@ -67,21 +72,32 @@ def main(argv: list[str], program: str) -> None:
     if dynamic:
         odd = [max(least, side // 2 + 1 | 1) for side in (height, width)]
         shapes = [shapes[0], (batch + 1, *odd), (1, least, least)]
-    shapes = [(size[0], network.in_channels, *size[1:]) for size in shapes]
+    shapes = [(shape[0], network.in_channels, *shape[1:]) for shape in shapes]
 
     print(f'Exporting {chosen.what}', *chosen.notes, sep='\n')
+    if not arguments.shape:
+        print(f'Images of {height} x {width} pixels: {size.reason}. --shape 1xHxW takes another size.')
     content = to_onnx(chosen.model, shapes[0], _output_names(chosen), dynamic=dynamic, opset=arguments.opset)
     difference = greatest_difference(content, chosen.model, shapes)
     with new_file(out) as file:
         file.write(content)
-    sizes = ['batch', 'height', 'width'] if dynamic else list(map(str, (batch, height, width)))
-    sizes.insert(1, str(network.in_channels))
+    axes = ['batch', 'height', 'width'] if dynamic else list(map(str, (batch, height, width)))
+    axes.insert(1, str(network.in_channels))
     limit = f', height and width from {least} up' if dynamic else ''
-    print(f'{out}: {len(content) / 2**20:.1f} MiB, input {INPUT!r} ({", ".join(sizes)}) in float32{limit}')
+    print(f'{out}: {len(content) / 2**20:.1f} MiB, input {INPUT!r} ({", ".join(axes)}) in float32{limit}')
     checked = ', '.join(
         as_text(shape) + f' ({count} batches)' * (count > 1) for shape, count in Counter(shapes).items()
     )
     print(f'Checked against onnxruntime at {checked}: greatest difference {difference:.1e} (allowed {TOLERANCE:.0e})')
+
+
+def _size_of(network: Network) -> ImageSize:
+    """Where no config says which images the network gets."""
+    from ..deploy.onnx.sizes import ImageSize
+
+    if own := getattr(network, 'img_size', None):
+        return ImageSize(*own, 'those that its position table is for')
+    return ImageSize(224, 224, 'nothing says which it will get')
 
 
 def _output_names(chosen: Chosen) -> list[str]:
@@ -106,7 +122,8 @@ def _parser(program: str) -> Parser:
         '--shape',
         metavar='BxHxW',
         type=_shape,
-        help='images in a batch, height and width (default: 1x224x224, for a ViT its own size)',
+        help="images in a batch, height and width (default: one image of the size of the config's test; of a timm name "
+        '224x224, for a ViT its own)',
     )
     parser.add_argument('--dynamic', action='store_true', help='any batch, height and width; --shape is an example')
     parser.add_argument('--features', action='store_true', help="maps of a classifier's network, as of features_only")

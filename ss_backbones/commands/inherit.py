@@ -40,12 +40,14 @@ def main(argv: Sequence[str], program: str) -> None:
     if arguments.device == 'cuda' and not torch.cuda.is_available():
         raise UsageError('--device cuda: no CUDA device is available here; leave it out.')
     register()
+    from ..checkpoints.activations import with_activations
     from ..checkpoints.writing import write_checkpoint, write_safetensors
     from ..compress.images import images_below
     from ..compress.models import find_model
     from ..compress.report import draw, print_report
     from ..compress.run import inherit
     from ..compress.sources import build_source, read_source
+    from ..layers.mlp import activations_of
 
     model = find_model(arguments.model, arguments.img_size and tuple(arguments.img_size))
     if arguments.images is None and model.files is None:
@@ -63,6 +65,7 @@ def main(argv: Sequence[str], program: str) -> None:
     )
     untrained = set(loaded.fresh)  # a pyramid, say: whoever loads the weights makes his own
     weights = {key: value.cpu().contiguous() for key, value in network.state_dict().items() if key not in untrained}
+    weights = with_activations(weights, activations_of(network))
     if out.suffix == '.pth':
         write_checkpoint(weights, out)
     else:

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ..environment import how_to_install
 from ..errors import UsageError
 from .parsing import Parser, config_options
 
@@ -136,7 +137,7 @@ def _script(library: str, tool: str) -> Path:
 
 
 def _how_to_install(library: str) -> str:
-    return f'Install {_LIBRARIES[library]} as the documentation says, most simply with: make setup'
+    return how_to_install(_LIBRARIES[library])
 
 
 def _options_of(library: str, tool: str) -> str:

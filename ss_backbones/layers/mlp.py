@@ -11,6 +11,7 @@ from .fast_paths import is_plain, is_symbolic, is_traced
 from .projection import ProjectGelu, project
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {'GELU': nn.GELU, 'ReLU': nn.ReLU}
+ACTIVATION, ALL_ACTIVATIONS = 'activation', 'activations'  # in the metadata of an MLP's state dict, and of a network's
 
 
 @fx.wrap  # torch.fx knows no sizes to decide by
@@ -69,6 +70,12 @@ class HiddenMlp(nn.Module):
     def finish(self, hidden: Tensor) -> Tensor:
         """What follows the hidden features: (..., hidden) to (..., C)."""
         raise NotImplementedError
+
+
+def _note_activation(mlp: 'Mlp', state_dict: object, prefix: str, metadata: dict[str, object]) -> None:
+    """Say in the metadata of a state dict what no tensor tells, as weights for one activation are none for another."""
+    if mlp.activation is not None:
+        metadata[ACTIVATION] = mlp.activation
 
 
 class Mlp(HiddenMlp):
@@ -142,6 +149,12 @@ class Mlp(HiddenMlp):
         self.start_ramp()
         self.dwconv = depthwise(hidden) if conv else None
         self.relu_before_conv = relu_before_conv
+        self.register_state_dict_post_hook(_note_activation)
+
+    @property
+    def activation(self) -> str | None:
+        """'GELU' or 'ReLU'; None where somebody has put another layer there."""
+        return next((name for name, cls in ACTIVATIONS.items() if type(self.act) is cls), None)
 
     def expected_ramp(self) -> Tensor | None:
         """(hidden,), the ramp that follows from the numbers, whatever stands in the buffer; None without one."""
@@ -234,3 +247,9 @@ class Mlp(HiddenMlp):
         if inner < len(exact):
             self.past_bias = F.pad(self.pos_bias[inner:], (self.fc2.out_features, 0))
         self.pos_bias = None
+
+
+def activations_of(module: nn.Module) -> dict[str, str]:
+    """The activation of every MLP inside, by its name; without those where somebody has put another layer."""
+    found = {name: part.activation for name, part in module.named_modules() if isinstance(part, Mlp)}
+    return {name: act for name, act in found.items() if act is not None}

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..layers import Block, DfcMlp, HiddenMlp, Mlp, drop_path_rates
 from ..layers.fast_paths import is_symbolic
+from ..layers.mlp import ALL_ACTIVATIONS, activations_of
 from ..settings import BlockSetting
 from .arguments import (
     Arch,
@@ -134,6 +135,7 @@ class Network(nn.Module):
         self.in_channels, self.with_cp, self.mlp = in_channels, with_cp, mlp
         self.proj_drop, self.attn_drop = drop_rate, attn_drop_rate
         self.drop_paths = drop_path_rates(drop_path_rate, len(self.settings))
+        self.register_state_dict_post_hook(_note_activations)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(B, in_channels, H, W) to one (B, C, h, w) map for each of out_indices; h = ceil(H / stride).
@@ -259,6 +261,11 @@ class Network(nn.Module):
             f'{type(self).__name__} cannot be scripted: its blocks differ by their settings, and TorchScript does not '
             'follow that. Take torch.jit.trace, torch.compile, torch.export or the command ss-backbones export (ONNX).'
         )
+
+
+def _note_activations(network: Network, state_dict: object, prefix: str, metadata: dict[str, object]) -> None:
+    """What the MLPs note each, at the network: while it loads inside a detector, it sees the metadata of no part."""
+    metadata[ALL_ACTIVATIONS] = activations_of(network)
 
 
 def run_block(block: nn.Module, with_cp: bool, x: Tensor, *layout: object) -> Tensor:

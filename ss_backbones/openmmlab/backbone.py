@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..checkpoints.matching import adapt
 from ..errors import CheckpointError
+from ..layers.mlp import ALL_ACTIVATIONS
 from ..networks import Network
 from ..networks.arguments import check_flag
 from .pretrained import is_pretrained, load_pretrained
@@ -134,13 +135,20 @@ def _as_list(init_cfg: InitCfg) -> list[Mapping[str, object]]:
     return [init_cfg] if isinstance(init_cfg, Mapping | str) else list(init_cfg)
 
 
-def _adapt(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: object) -> None:
+def _adapt(
+    module: nn.Module, state_dict: dict[str, Tensor], prefix: str, metadata: Mapping[str, object], *_: object
+) -> None:
     """Foreign keys, tensors of other sizes; a hook, because mmengine goes around an overridden load_state_dict.
 
     What :func:`~ss_backbones.load_weights` has made the network's is left as it is.
+
+    Raises:
+        MismatchError: The weights were trained with other activations.
     """
-    inside = [key for key in state_dict if key.startswith(prefix)]
-    ours, adapted = adapt({key[len(prefix) :]: state_dict.pop(key) for key in inside}, module)
+    inside = {key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)}
+    ours, adapted = adapt(inside, module, metadata.get(ALL_ACTIVATIONS, {}))
+    for key in inside:
+        del state_dict[prefix + key]
     state_dict.update({prefix + key: value for key, value in ours.items()})
     for done in adapted:
         print_log(f'{type(module).__name__}: resized {done}', logger='current', level=logging.WARNING)

@@ -14,7 +14,7 @@ from zipfile import is_zipfile
 
 from mmengine.config import Config
 
-from ..checkpoints.files import read_checkpoint
+from ..checkpoints.files import is_safetensors, read_checkpoint
 from ..errors import UsageError
 from ..training.resume import check_unused
 from .backbone_building import own_class
@@ -115,6 +115,11 @@ def _check_checkpoint(path: str, where: str) -> None:
         raise UsageError(f'there is no checkpoint {path}, expected the file of a trained model {where}.')
     if not is_zipfile(path):  # torch writes zip files; whatever is none is damaged, or of an old torch and still fine
         read_checkpoint(path)
+        if is_safetensors(Path(path)):
+            raise UsageError(
+                f'{path} is in the format safetensors, which mmengine does not read. Give what the training wrote '
+                f'{where}, such as epoch_12.pth.'
+            )
 
 
 def _check_classes(name: str, config: Config) -> None:

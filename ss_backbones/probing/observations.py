@@ -8,14 +8,13 @@ from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
 from .record import BlockStatistics
-from .rule import SURE
+from .rule import BY_CHANCE, SURE
 from .statistics import Floats
 
 DEPTHS = 'Do depths differ?'
 LAYERS = 'Does GL1 differ from GL2 in the same block?'
 ORDER = 'Do the weights rise or fall along the channel index?'
 _LEVEL = 0.01  # of the Kolmogorov-Smirnov test
-_BY_CHANCE = 0.0027  # how often a normal variable is further than SURE standard deviations from its mean
 _DIGITS = 9  # what is equal up to rounding must be equal, as ranks are compared
 
 
@@ -85,7 +84,7 @@ def sentences(
     found = [f'{layer} of {name}' for name, layer in steep(blocks)]
     texts[ORDER] = (
         f'{len(found)} of {2 * count} slopes are beyond {SURE:g} standard errors{": " * bool(found)}{", ".join(found)}.'
-        f' By chance alone {2 * count * _BY_CHANCE:.2g} of {2 * count} would be, on average.'
+        f' By chance alone {2 * count * BY_CHANCE:.2g} of {2 * count} would be, on average.'
     )
     return texts
 

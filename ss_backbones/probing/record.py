@@ -9,7 +9,7 @@ from typing import get_args
 
 from ..errors import ProbeError
 
-_FORMAT = 'ss_backbones probe 1'
+_FORMAT = 'ss_backbones probe 2'
 _LARGEST = 1e100  # which is no number of a probe
 _WORDS = {float: 'a finite number', int: 'a whole number', str: 'a text'}
 
@@ -28,6 +28,7 @@ class LayerStatistics:
         slope_error: The standard error of that slope.
         balance: sum w / sum ``|w|``: 1 where all are positive, -1 where all are negative.
         size: Root of the mean of w^2.
+        share_error: The standard error of the effective share.
     """
 
     sparsity: float
@@ -36,6 +37,7 @@ class LayerStatistics:
     slope_error: float
     balance: float
     size: float
+    share_error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class BlockStatistics:
         gate_swing: Share of the gates' mean square that varies from token to token, in [0, 1]; mean over the channels.
         pass_through: Share of the hidden channels whose gate is nearly a constant, so that they go through unchanged.
         correlation: Pearson's correlation of ``|w|`` of gl1 and gl2 over the channels.
+        swing_error: The standard error of the gate swing.
     """
 
     name: str
@@ -61,6 +64,7 @@ class BlockStatistics:
     gate_swing: float
     pass_through: float
     correlation: float
+    swing_error: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ whole network, which the budget decides (:func:`~ss_backbones.probing.budget.fit
 - mlp_split = pass_through r: the channels that pass, counted in widths of the block
 - attn_split = half of mlp_split where attn_ratio is 1 and the paper splits tokens in such a network (ViTs); else 0
 
-need, gate_swing and pass_through count as their mean over the blocks where they are no more than RESOLUTION of it away.
+need, gate_swing and pass_through count as their mean over the blocks where they are no more than RESOLUTION of it away,
+and each of them in all blocks where these differ by no more than chance (:mod:`.chance`), at the level of BY_CHANCE.
 Widths and splits are rounded down to steps of STEP, pos_scale to the nearest step. So a network whose blocks are all
 alike gets the same setting for every block, as shares of each block's own plain ratio.
 """
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 
 from ..errors import ProbeError
 from ..settings import BlockSetting
+from .chance import probability
 from .record import BlockStatistics
 
 # Of the mean over the blocks: what differs by less is taken for chance. In a DFC-DeiT with 768 hidden channels one
@@ -32,6 +34,7 @@ STEP = 0.25  # the finest step in the paper's table of widths and splits
 LEAST_MLP = 1.0  # of the block's width: a hidden layer narrower than its input would lose tokens' directions
 LEAST_ATTENTION = 0.25  # of the block's width: one step; at 0 there would be no attention
 SURE = 3.0  # standard errors that a slope must be above 0; by chance 1 block in 700 has that
+BY_CHANCE = 0.0027  # how often a normal variable is further than SURE standard deviations from its mean
 MOST_RAMP = 2.0  # the paper's largest pos_scale, and the slope of a straight line that begins at 0
 MOST_SPLIT = 0.5  # the paper's largest mlp_split
 
@@ -45,6 +48,7 @@ class Evidence:
     Args:
         block: As it was measured.
         mean: Means over the blocks of need, gate_swing and pass_through.
+        chance: How likely blocks that are alike would differ as much in each of the three.
         need: Share of the hidden channels that is made use of, without noise.
         swing: Share of the gates that varies, without noise.
         pass_through: Share of the hidden channels that go through unchanged, without noise.
@@ -52,6 +56,7 @@ class Evidence:
 
     block: BlockStatistics
     mean: tuple[float, float, float]
+    chance: tuple[float, float, float]
     need: float
     swing: float
     pass_through: float
@@ -81,9 +86,36 @@ def evidence_of(blocks: Sequence[BlockStatistics]) -> list[Evidence]:
     for block in blocks:
         _check(block)
     columns = ([_need(b) for b in blocks], [b.gate_swing for b in blocks], [b.pass_through for b in blocks])
+    errors = (
+        [math.hypot(b.gl1.share_error, b.gl2.share_error) / 2 for b in blocks],
+        [b.swing_error for b in blocks],
+        [math.sqrt(max(0.0, b.pass_through * (1 - b.pass_through)) / b.hidden) for b in blocks],  # of a count
+    )
+    channels = [b.hidden for b in blocks]
     mean = tuple(math.fsum(column) / len(column) for column in columns)
-    cleaned = ([_without_noise(x, m) for x in column] for column, m in zip(columns, mean, strict=True))
-    return [Evidence(block, mean, *numbers) for block, *numbers in zip(blocks, *cleaned, strict=True)]
+    chance = tuple(probability(column, error, channels) for column, error in zip(columns, errors, strict=True))
+    cleaned = (
+        [m if p > BY_CHANCE else _without_noise(x, m) for x in column]
+        for column, m, p in zip(columns, mean, chance, strict=True)
+    )
+    return [Evidence(block, mean, chance, *numbers) for block, *numbers in zip(blocks, *cleaned, strict=True)]
+
+
+def why_nothing_follows(evidence: Sequence[Evidence]) -> str:
+    """Where a probe shows no difference between blocks, and no ramp, its numbers in words; else nothing."""
+    if any((item.need, item.swing, item.pass_through) != item.mean or item.rising for item in evidence):
+        return ''
+    columns = (
+        ('effective shares', [_need(item.block) for item in evidence]),
+        ('gate swings', [item.block.gate_swing for item in evidence]),
+        ('shares that pass through', [item.block.pass_through for item in evidence]),
+    )
+    told = (
+        f'{what} {min(values):.3f} to {max(values):.3f} '
+        + (f'(by chance alone p = {p:.2g})' if p > BY_CHANCE else f'(none {RESOLUTION:g} of the mean away from it)')
+        for (what, values), p in zip(columns, evidence[0].chance, strict=True)
+    )
+    return f'{", ".join(told)}, and no slope is surely above 0'
 
 
 def setting_of(evidence: Evidence, factor: float, splits_tokens: bool) -> BlockSetting:

@@ -48,6 +48,7 @@ def block_statistics(name: str, block: Mapping[str, Tensor]) -> BlockStatistics:
         gate_swing=float(varying.mean()),
         pass_through=float(((varying < _CONSTANT) & (mean != 0)).mean()),
         correlation=_correlation(np.abs(gl1), np.abs(gl2)),
+        swing_error=float(varying.std() / math.sqrt(hidden)),
     )
 
 
@@ -62,13 +63,17 @@ def layer_statistics(weights: Floats) -> LayerStatistics:
     sizes = sizes / largest  # so that no power of a tiny weight becomes 0
     squares, root = sizes**2, math.sqrt(count)
     sparsity = (root - sizes.sum() / math.sqrt(squares.sum())) / (root - 1)
+    share = float(np.clip(squares.sum() ** 2 / (count * (squares**2).sum()), 0, 1))
+    # the share is a quotient of two means: by the delta method, what each channel adds to its logarithm
+    parts = 2 * squares / squares.mean() - squares**2 / (squares**2).mean()
     return LayerStatistics(
         sparsity=float(np.clip(sparsity, 0, 1)),  # rounding may leave the range
-        effective_share=float(np.clip(squares.sum() ** 2 / (count * (squares**2).sum()), 0, 1)),
+        effective_share=share,
         slope=float(slope / mean_size),
         slope_error=float(error / mean_size),
         balance=float(np.clip(balance, -1, 1)),
         size=float(largest * math.sqrt(squares.mean())),
+        share_error=float(share * parts.std() / root),
     )
 
 

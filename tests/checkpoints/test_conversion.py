@@ -3,6 +3,7 @@
 import re
 import resource
 from argparse import Namespace
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from itertools import product
 from pathlib import Path
@@ -272,7 +273,7 @@ def test_the_files_need_torch_alone(classifiers: tuple[dict[str, nn.Module], Pat
     try:
         for file in classifiers[1].glob('*-*.pth'):
             content = torch.load(file, weights_only=True)
-            assert all(type(value) in (Tensor, dict) for value in content.values())
+            assert all(type(value) in (Tensor, dict, OrderedDict) for value in content.values())
         meta = torch.load(classifiers[1] / 'pvt-openmmlab.pth', weights_only=True)['meta']
     finally:
         torch.serialization.add_safe_globals(allowed)
@@ -421,7 +422,7 @@ def test_the_tool_refuses(tool: Tool, tmp_path: Path) -> None:
         ('good.pth', 'same.pth', timm_, 'same.pth is the checkpoint itself'),
         ('good.pth', 'new/out.pth', timm_, 'there is no folder'),
         ('good.pth', 'good.pth/out.pth', timm_, 'there is no folder'),
-        ('good.pth', 'out.pth', [*timm_, '--safetensors'], 'must be called out.safetensors'),
+        ('good.pth', 'out.SafeTensors', timm_, 'Ask for that format with --safetensors'),
         ('good.pth', 'out.safetensors', timm_, 'Ask for that format with --safetensors'),
         ('good.pth', 'out.pth', [*timm_, '--ema'], 'good.pth has no averaged (EMA) weights'),
         ('good.pth', 'out.pth', [*timm_, '--ema', '--raw'], '--raw: not allowed with argument --ema'),
@@ -432,6 +433,22 @@ def test_the_tool_refuses(tool: Tool, tmp_path: Path) -> None:
         code, said = tool(tmp_path / given, tmp_path / out, *flags)
         assert code == 2 and text in said and 'Traceback' not in said, (given, out, said)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.exists()} == before
+
+
+@pytest.mark.parametrize('name', ['weights', 'weights.pth', 'weights.v1.bin', 'W.SAFETENSORS', '.safetensors'])
+def test_safetensors_of_any_name(tool: Tool, name: str, tmp_path: Path) -> None:
+    source, target = network(), network()
+    out = tmp_path / name
+    code, said = tool(saved(source.state_dict(), tmp_path), out, '--to', 'openmmlab', '--safetensors')
+    assert code == 0 and 'the name has to end in .safetensors' in said, said
+    assert_same_bits(load_file(out), {f'backbone.{key}': value for key, value in source.state_dict().items()})
+    assert load_weights(target, out).share == 1  # by its content
+    assert_same_bits(target.state_dict(), source.state_dict())
+    torch.save(source.state_dict(), renamed := tmp_path / 'torch.safetensors')  # the other way round
+    assert load_weights(network(), renamed).share == 1
+    code, said = tool(out, tmp_path / 'again.safetensors', '--to', 'timm', '--safetensors')
+    assert code == 0 and 'end in' not in said, said
+    assert_same_bits(load_file(tmp_path / 'again.safetensors'), source.state_dict())
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tool_call import call_command
 
-from ss_backbones import commands, errors
+from ss_backbones import commands, environment, errors
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {'torch', 'timm', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'matplotlib', 'scipy'}
@@ -155,6 +155,28 @@ def test_other_ends(command) -> None:
         command(raises(ZeroDivisionError()))
     with pytest.raises(ModuleNotFoundError):
         command(raises(ModuleNotFoundError('No module', name='ss_backbones.nothing')))
+
+
+def test_the_environment_beside_is_named_where_a_package_is_missing(
+    command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said() -> str:
+        return call_command('convert', ['a b.pth', '--to', 'timm'], capsys)[1]
+
+    command(raises(ModuleNotFoundError("No module named 'torch'", name='torch')))
+    monkeypatch.setattr(environment, '_ROOT', tmp_path)
+    monkeypatch.chdir(tmp_path)
+    install = 'Install it as the documentation says, most simply with: make setup\n'
+    assert said() == f"ss-backbones convert: No module named 'torch'. {install}"  # there is none
+    (tmp_path / '.venv/bin').mkdir(parents=True)
+    assert said().endswith(install)  # a set-up that has not come to its end
+    (tmp_path / '.venv/bin/ss-backbones').touch()
+    words = "convert 'a b.pth' --to timm\n"
+    assert said().endswith(f' Take: .venv/bin/ss-backbones {words}') and sys.executable in said()
+    monkeypatch.chdir('/')
+    assert said().endswith(f' Take: {tmp_path}/.venv/bin/ss-backbones {words}')
+    monkeypatch.setattr(sys, 'prefix', str(tmp_path / '.venv'))
+    assert said().endswith(install)  # it is the one that lacks it
 
 
 def test_words_that_are_no_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,9 @@ from tool_call import call_command
 from torch import Tensor
 
 import ss_backbones
+from ss_backbones.checkpoints.activations import activations_in
 from ss_backbones.checkpoints.files import read_checkpoint
+from ss_backbones.layers.mlp import activations_of
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME, SIDE = 'ss_vit_tiny_patch16_224', 64
@@ -72,6 +74,7 @@ def test_from_plain_weights_to_a_network_that_is_near(
     assert code == 0, said
     first, second = read_checkpoint(str(out)), read_checkpoint(str(again))
     assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+    assert activations_in(first) == activations_in(second) == activations_of(backbone)  # its own, not the source's
 
 
 @torch.no_grad()

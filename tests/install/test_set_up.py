@@ -76,10 +76,10 @@ def test_a_compiler_that_does_not_work_is_quoted(
     assert str(broken) in problem and 'It says: no standard library' in problem
 
 
-def make(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def make(folder: Path, *words: str, goal: str = 'setup') -> subprocess.CompletedProcess[str]:
     """A dry run of the set-up where nothing but the programs in a folder are found."""
     environment = {'PATH': str(folder), 'PYENV_ROOT': str(folder), 'HOME': str(folder)}
-    command = [shutil.which('make'), '--always-make', '--dry-run', 'setup', 'SHELL=/bin/sh', *words]
+    command = [shutil.which('make'), '--always-make', '--dry-run', goal, 'SHELL=/bin/sh', *words]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
@@ -91,8 +91,17 @@ def test_make_finds_a_python_that_runs_and_fits(tmp_path: Path) -> None:
     assert nothing.returncode and 'There is no Python 3.10, 3.11 or 3.12 here.' in nothing.stderr
     (tmp_path / 'python3.12').symlink_to(sys.executable)
     found = make(tmp_path)
-    assert found.returncode == 0 and found.stdout.split() == ['python3.12', 'environment/set_up.py']
-    assert make(tmp_path, 'PYTHON=mine').stdout.split() == ['mine', 'environment/set_up.py']
+    assert found.returncode == 0 and found.stdout.splitlines()[0] == 'python3.12 environment/set_up.py'
+    assert make(tmp_path, 'PYTHON=mine').stdout.splitlines()[0] == 'mine environment/set_up.py'
+
+
+@pytest.mark.skipif(shutil.which('make') is None, reason='there is no make')
+def test_the_last_line_says_how_to_use_the_environment(tmp_path: Path) -> None:
+    (tmp_path / 'python3.12').symlink_to(sys.executable)
+    activate = 'To use the environment: source .venv/bin/activate'
+    assert activate in make(tmp_path).stdout.splitlines()[-1]
+    assert activate in make(tmp_path, goal='demo').stdout.splitlines()[-1]
+    assert activate not in make(tmp_path, goal='test').stdout  # it would get lost above the tests
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ pytest.importorskip('mmdet')
 import torch  # noqa: E402
 from mmdet.datasets import CocoDataset  # noqa: E402
 from new_process import run_script  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 from tiny_data import write_coco, write_segmentation  # noqa: E402
 
 from ss_backbones import CheckpointError, commands  # noqa: E402
@@ -132,6 +133,9 @@ def test_checkpoints(capsys: pytest.CaptureFixture, tmp_path: Path):
     (tmp_path / 'none.pth').touch()
     assert 'none.pth is empty' in refuse(capsys, 'train', CONFIG, '--resume', str(tmp_path / 'none.pth'))
     assert 'is empty' in refuse(capsys, 'test', CONFIG, str(tmp_path / 'none.pth'), '--show')  # not a short --show-dir
+    save_file({'a': torch.ones(1)}, tmp_path / 'named.pth')
+    said = refuse(capsys, 'test', CONFIG, str(tmp_path / 'named.pth'))
+    assert 'named.pth is in the format safetensors, which mmengine does not read. Give what' in said
     # an address is the library's business, so that the next thing to complain about is the data
     assert 'the data is not where' in refuse(capsys, 'test', CONFIG, 'https://host/epoch_12.pth')
 

@@ -55,6 +55,51 @@ def test_names_of_no_config(name: str, text: str) -> None:
         read_config(name, {})
 
 
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory with two folders of configs, and a folder of configs that the package brings."""
+    for name in (
+        'own/a/cat_dog_3.py',
+        'own/a/cat_dog_1.py',
+        'own/b/cat_dog_2.py',
+        'own/b/cat_dog_1.py',
+        'own/b/deep/cat_dog_4.py',
+        'package/.mim/configs/c/cat_dog_4.py',
+        'package/.mim/configs/a/bird.py',
+        'package/.mim/configs/c/bird.py',
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / 'own/c').symlink_to(tmp_path / 'package/.mim/configs/c')
+    monkeypatch.setattr(ss_backbones.__spec__, 'origin', str(tmp_path / 'package/__init__.py'))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('name', 'near'),
+    [
+        # a typo: the nearest of its folder, of those beside and of the package's, three of them, each file once
+        ('own/a/cat-dog_3.py', ['own/a/cat_dog_3.py', 'own/c/cat_dog_4.py', 'own/b/cat_dog_2.py']),
+        ('own/a/cat_dog_2.py', ['own/b/cat_dog_2.py']),  # another folder's
+        ('own/b/cat_dog_1', ['own/b/cat_dog_1.py', 'own/a/cat_dog_1.py']),  # without its end
+        ('own/x/cat_dog_2.py', ['own/b/cat_dog_2.py']),  # a folder that there is not
+        ('own/cat_dog_2.py', ['own/b/cat_dog_2.py']),  # its folder was left out
+        ('bird.py', ['ss_backbones::a/bird.py', 'ss_backbones::c/bird.py']),
+        ('nowhere/c/bird.py', ['ss_backbones::c/bird.py', 'ss_backbones::a/bird.py']),
+        ('cat_dog_4.py', ['ss_backbones::c/cat_dog_4.py']),
+    ],
+)
+def test_configs_near_to_one_that_there_is_not(folders: None, name: str, near: list[str]) -> None:
+    with pytest.raises(UsageError) as error:
+        read_config(name, {})
+    assert str(error.value) == f'there is no config file {name}. Perhaps {" or ".join(near)}'
+
+
+def test_no_config_is_near(folders: None) -> None:
+    with pytest.raises(UsageError, match='Configs are found in the folder configs/, and those of an installed lib'):
+        read_config('own/a/elephant.py', {})
+
+
 @pytest.mark.parametrize(
     ('text', 'library'),
     [

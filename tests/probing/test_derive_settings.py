@@ -353,7 +353,7 @@ def test_places_for_weights_that_are_yet_to_be_filled_stay(tmp_path: Path, deriv
     base = ROOT / 'configs/upernet/upernet_deit-tiny_8xb2-160k_ade20k-512x512.py'
     probe = _write(tmp_path, [_block(width=(192, 768), name=f'b{i}') for i in range(12)], None)
     out = tmp_path / 'mine.py'
-    code, said = derive(probe, '--budget', '0.9', '--base', base, '--out', out)
+    code, said = derive(probe, '--budget', '0.9', '--base', base, '--out', out, '--allow-uniform')
     assert code == 0 and 'left out' not in said, said
     assert 'model.backbone.init_cfg names no checkpoint yet: fill in' in said
     theirs, mine = Config.fromfile(base), Config.fromfile(out)
@@ -506,6 +506,6 @@ def test_nothing_is_computed_before_a_refusal(tmp_path: Path, derive: Run, monke
 
 def test_names_from_a_checkpoint_stay_inside_the_comments(tmp_path: Path, derive: Run) -> None:
     blocks = [replace(block, name='b\nimport os #') for block in _FITTING]
-    assert derive(_write(tmp_path, blocks, _small()), '--budget', '1')[0] == 0
+    assert derive(_write(tmp_path, blocks, _small()), '--budget', '1', '--allow-uniform')[0] == 0
     tree = ast.parse((tmp_path / 'derived.py').read_text())
     assert all(isinstance(statement, ast.Assign) for statement in tree.body)

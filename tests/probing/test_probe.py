@@ -91,6 +91,9 @@ def plainly(w: list[float]) -> LayerStatistics:
     spread = sum((a - mean_t) ** 2 for a in t)
     slope = sum((a - mean_t) * (b - mean_w) for a, b in zip(t, w, strict=True)) / spread
     left = sum((b - mean_w - slope * (a - mean_t)) ** 2 for a, b in zip(t, w, strict=True))
+    # the variance of a quotient, from the moments of w^2 and w^4
+    a, b, c, d = (sum(x**k for x in w) / count for k in (2, 4, 6, 8))
+    variance = 4 * (b - a**2) / a**2 + (d - b**2) / b**2 - 4 * (c - a * b) / (a * b)
     return LayerStatistics(
         sparsity=(math.sqrt(count) - ones / math.sqrt(squares)) / (math.sqrt(count) - 1),
         effective_share=squares**2 / (count * fourths),
@@ -98,6 +101,7 @@ def plainly(w: list[float]) -> LayerStatistics:
         slope_error=math.sqrt(left / (count - 2) / spread) / (ones / count),
         balance=sum(w) / ones,
         size=math.sqrt(squares / count),
+        share_error=squares**2 / (count * fourths) * math.sqrt(variance / count),
     )
 
 
@@ -118,7 +122,7 @@ def test_weights_that_are_all_equal(value: float) -> None:
     for count in (2, 60, 768):
         found = layer_statistics(np.full(count, value))
         sign = math.copysign(1, value)
-        assert as_tuple(found) == pytest.approx((0, 1, 0, 0, sign, abs(value)), abs=1e-12)
+        assert as_tuple(found) == pytest.approx((0, 1, 0, 0, sign, abs(value), 0), abs=1e-12)
         assert (found.slope, found.slope_error) == (0, 0), 'rounding is no slope'
 
 
@@ -128,6 +132,13 @@ def test_a_single_weight_that_is_not_zero() -> None:
     found = layer_statistics(weights)
     assert (found.sparsity, found.effective_share, found.balance) == pytest.approx((1, 1 / 64, -1))
     assert found.size == pytest.approx(3 / 8)
+
+
+def test_the_error_of_a_share_is_how_far_it_varies() -> None:
+    draw = np.random.default_rng(0)
+    found = [layer_statistics(draw.normal(size=768)) for _ in range(400)]
+    varies = np.std([layer.effective_share for layer in found])
+    assert np.mean([layer.share_error for layer in found]) == pytest.approx(varies, rel=0.1)
 
 
 def test_weights_on_a_straight_line() -> None:
@@ -148,7 +159,7 @@ def test_weights_of_a_normal_distribution() -> None:
 
 
 def test_weights_that_are_all_zero() -> None:
-    assert as_tuple(layer_statistics(np.zeros(16))) == (1, 1 / 16, 0, 0, 0, 0)
+    assert as_tuple(layer_statistics(np.zeros(16))) == (1, 1 / 16, 0, 0, 0, 0, 0)
     found = block_statistics('blocks.0', {key: torch.zeros_like(t) for key, t in dfc_block(conv=True).items()})
     assert (found.gate_swing, found.pass_through, found.correlation) == (0, 0, 0)
 
@@ -590,4 +601,4 @@ def test_a_missing_package_is_named(run: Run, monkeypatch: pytest.MonkeyPatch, t
 
 def test_the_numbers_are_json_of_the_records_kind(probed: tuple[Path, list[State]]) -> None:
     data = json.loads((probed[0] / 'probe.json').read_text(encoding='utf-8'))
-    assert data['format'] == 'ss_backbones probe 1' and len(data['snapshots']) == 3
+    assert data['format'] == 'ss_backbones probe 2' and len(data['snapshots']) == 3

@@ -53,7 +53,7 @@ def block_of(data: Data) -> Data:
 
 
 CHANGES: dict[str, tuple[Callable[[Data], object], str]] = {
-    'another format': (lambda d: d.update(format='ss_backbones probe 2'), "'ss_backbones probe 2'"),
+    'another format': (lambda d: d.update(format='ss_backbones probe 1'), "'ss_backbones probe 1'"),
     'no format': (lambda d: d.pop('format'), 'None'),
     'no config': (lambda d: d.pop('config'), "lacks .'config'. and has .. more"),
     'no snapshots': (lambda d: d.pop('snapshots'), "lacks .'snapshots'."),

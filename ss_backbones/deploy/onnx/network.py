@@ -1,7 +1,7 @@
 """The network that a config or a timm name means, with its weights."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import timm
 from torch import nn
@@ -9,6 +9,7 @@ from torch import nn
 from ...errors import ExportError
 from ...timm_models import model_names
 from .dynamic_sizes import check_dynamic
+from .sizes import ImageSize
 from .weights import load
 
 
@@ -21,12 +22,14 @@ class Chosen:
         what: What it gives.
         notes: Where its weights come from, and what was left out.
         maps: Whether it gives maps.
+        size: The images that the config tests it with, or None.
     """
 
     model: nn.Module
     what: str
     notes: tuple[str, ...]
     maps: bool
+    size: ImageSize | None = None
 
 
 def choose(
@@ -70,6 +73,7 @@ def _of_config(path: str, checkpoint: str | None, features: bool, num_classes: i
     from ...openmmlab.backbone_building import build_backbone, own_class
     from ...openmmlab.configs import library_of, read_config
     from ...openmmlab.model_check import check_model
+    from .config_size import size_in
 
     config = read_config(path, {}, custom_imports=True)
     model = config.get('model') or {}
@@ -81,7 +85,9 @@ def _of_config(path: str, checkpoint: str | None, features: bool, num_classes: i
         name = options.pop('name')
         if name not in model_names():
             raise ExportError(f'The classifier of {path} is {name}, no model of this package; timm exports its own.')
-        return _classifier(name, options, model.get('init_cfg') or {}, checkpoint, features, num_classes, dynamic)
+        init_cfg = model.get('init_cfg') or {}
+        found = _classifier(name, options, init_cfg, checkpoint, features, num_classes, dynamic)
+        return replace(found, size=size_in(config))
     if features or num_classes is not None:
         raise ExportError(
             f'--features and --num-classes are for classifiers; of {path} the backbone is exported, which gives maps.'
@@ -100,9 +106,8 @@ def _of_config(path: str, checkpoint: str | None, features: bool, num_classes: i
     notes = load(network, checkpoint, backbone.get('init_cfg') or {})
     if bf16:
         notes = (*notes, 'bf16=True is left out: the file computes in float32.')
-    return Chosen(
-        network.eval(), f'the maps of the backbone ({cls.__name__}), without neck and heads', notes, maps=True
-    )
+    what = f'the maps of the backbone ({cls.__name__}), without neck and heads'
+    return Chosen(network.eval(), what, notes, maps=True, size=size_in(config))
 
 
 def _classifier(

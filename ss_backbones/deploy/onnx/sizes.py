@@ -3,8 +3,18 @@
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ...errors import ExportError
+
+
+@dataclass(frozen=True)
+class ImageSize:
+    """The height and width of images in pixels, and in words why these."""
+
+    height: int
+    width: int
+    reason: str
 
 
 def as_text(shape: Sequence[int]) -> str:

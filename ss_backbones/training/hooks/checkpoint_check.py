@@ -7,6 +7,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from ...checkpoints.activations import activations_in, other_activations
 from ...checkpoints.matching import LEAST_SHARE, adapt
 from ...errors import CheckpointError
 from ...networks import Network
@@ -39,9 +40,14 @@ class CheckpointCheckHook(Hook):
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
-        theirs = checkpoint.get('state_dict', checkpoint)
-        theirs = {key.removeprefix('module.'): value for key, value in theirs.items() if isinstance(value, Tensor)}
+        weights = checkpoint.get('state_dict', checkpoint)
+        theirs = {key.removeprefix('module.'): value for key, value in weights.items() if isinstance(value, Tensor)}
         name = runner._load_from or 'the checkpoint'
+        if others := other_activations(activations_in(weights), model):
+            raise CheckpointError(
+                f'{name} was trained with other activations than the config has: {others[0]}. Take the config that it '
+                'was trained with; its work dir has a copy.'
+            )
         networks = {name: part for name, part in model.named_modules() if isinstance(part, Network)}
         for place, network in () if runner._resume else networks.items():  # an optimiser cannot follow
             _adapt(theirs, network, f'{place}.' if place else '')
@@ -72,7 +78,7 @@ class CheckpointCheckHook(Hook):
 def _adapt(weights: dict[str, Tensor], network: nn.Module, prefix: str) -> None:
     """Do what the network does as it is loaded: rename foreign keys, move ramps, resize positions."""
     inside = {key[len(prefix) :]: weights.pop(key) for key in list(weights) if key.startswith(prefix)}
-    weights.update({prefix + key: value for key, value in adapt(inside, network)[0].items()})
+    weights.update({prefix + key: value for key, value in adapt(inside, network, {})[0].items()})
 
 
 def _example(key: str, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
