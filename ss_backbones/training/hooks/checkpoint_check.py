@@ -43,11 +43,6 @@ class CheckpointCheckHook(Hook):
         weights = checkpoint.get('state_dict', checkpoint)
         theirs = {key.removeprefix('module.'): value for key, value in weights.items() if isinstance(value, Tensor)}
         name = runner._load_from or 'the checkpoint'
-        if others := other_activations(activations_in(weights), model):
-            raise CheckpointError(
-                f'{name} was trained with other activations than the config has: {others[0]}. Take the config that it '
-                'was trained with; its work dir has a copy.'
-            )
         networks = {name: part for name, part in model.named_modules() if isinstance(part, Network)}
         for place, network in () if runner._resume else networks.items():  # an optimiser cannot follow
             _adapt(theirs, network, f'{place}.' if place else '')
@@ -66,12 +61,17 @@ class CheckpointCheckHook(Hook):
             problem = missing + other + [key for key in extra if key.startswith(inside)]
             share = 1 - len(missing + other) / len(ours)
             if share >= LEAST_SHARE and not any(key.startswith(inside) for key in problem):
-                return
+                problem = []
             advice = f'For the weights of a backbone alone set model.backbone.init_cfg. {_ASKED}'
         if problem:
             raise CheckpointError(
                 f'{name} is of another model than the config: {len(problem)} tensors are in one of them alone or '
                 f'differ in shape, such as {_example(problem[0], ours, theirs)}. {advice}'
+            )
+        if others := other_activations(activations_in(weights), model):
+            raise CheckpointError(
+                f'{name} was trained with other activations than the config has: {others[0]}. Take the config that it '
+                'was trained with; its work dir has a copy.'
             )
 
 
