@@ -21,7 +21,8 @@ from shipped import shipped, swap
 
 import ss_backbones
 from ss_backbones.errors import UserError
-from ss_backbones.openmmlab.configs import LIBRARIES, read_config
+from ss_backbones.openmmlab.configs import LIBRARIES, library_of, read_config
+from ss_backbones.openmmlab.swapping import verify
 from ss_backbones.openmmlab.swapping.verifying import BUILT, RUN
 from ss_backbones.tables import print_table
 
@@ -41,7 +42,7 @@ def outcome(path: Path, backbone: dict[str, str], folder: Path) -> tuple[str, st
     model = config.get('model') or {}
     kind = str(((model.get('detector') or model).get('backbone') or {}).get('type'))
     try:
-        _, done = swap(config, path, backbone, folder)
+        done = verify(swap(config, path, backbone, folder), config, path.name, library_of(config))
     except UserError as error:
         return kind, 'refused', str(error).removeprefix(f'{path.name}: ')
     return kind, {RUN: 'run', BUILT: 'built'}.get(done, 'unbuilt'), done

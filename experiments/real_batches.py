@@ -1,10 +1,12 @@
 """Batches of two real images, as the detectors and segmenters of mmdet and mmsegmentation want them.
 
-Images have 256 x 192 pixels or less. What a data set does not have is made out of what it has: a map of classes out of
+Images have 256 x 192 pixels, or more where the coarsest map would have less than 3 x 3 cells, which is too few for
+deformable convolutions. What a data set does not have is made out of what it has: a map of classes out of
 the masks (the pixels of no instance are the first class of "stuff"), the proposals of Fast R-CNN out of the boxes, and
 two frames of a video out of one image.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, TRANSFORMS
 
-SIDE = (256, 192)  # width and height
+_SIDE = (256, 192)  # width and height
 _STUFF = 80  # behind the things of COCO
 _VOID, _IGNORED = 11, 255  # CamVid's label of what is none of its classes; what all heads leave out
 
@@ -24,8 +26,9 @@ _VOID, _IGNORED = 11, 255  # CamVid's label of what is none of its classes; what
 class CompleteInstances(BaseTransform):
     """Adds the map of classes and the proposals, and brings the labels into the classes that the model has."""
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, with_masks: bool) -> None:
         self.classes = classes
+        self.with_masks = with_masks
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Labels are counted from 0 again when there are none left, so that one data set is enough."""
@@ -36,6 +39,8 @@ class CompleteInstances(BaseTransform):
         results['gt_seg_map'] = found
         results['gt_bboxes_labels'] = labels % self.classes
         results['gt_instances_ids'] = np.arange(len(labels))
+        if not self.with_masks:  # some heads for boxes alone cannot do with masks
+            del results['gt_masks']
         results['proposals'] = results['gt_bboxes'].tensor
         results['proposals_scores'] = np.ones(len(labels), np.float32)
         return results
@@ -93,6 +98,13 @@ def batch(config: Config, coco: Path, segmentation: Path) -> dict[str, Any]:
     return data
 
 
+def size_for(config: Config) -> tuple[int, int]:
+    """Width and height of the images for a config."""
+    strides = ' '.join(re.findall(r"strides': [\[(]([\d, ]+)", str(config.model)))
+    least = 3 * max(map(int, re.findall(r'\d+', strides)), default=0)
+    return max(_SIDE[0], least), max(_SIDE[1], least)
+
+
 def _instances(folder: Path, config: Config, video: bool) -> Any:
     model = config.model.get('detector') or config.model
     pack = {'type': 'PackDetInputs', 'meta_keys': ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')}
@@ -107,10 +119,14 @@ def _instances(folder: Path, config: Config, video: bool) -> Any:
             'pipeline': [
                 {'type': 'LoadImageFromFile'},
                 {'type': 'LoadAnnotations', 'with_bbox': True, 'with_mask': True},
-                {'type': 'Resize', 'scale': SIDE, 'keep_ratio': True},
+                {'type': 'Resize', 'scale': size_for(config), 'keep_ratio': False},
                 {'type': 'FilterAnnotations', 'min_gt_bbox_wh': (2, 2)},
                 {'type': 'RandomFlip', 'prob': 0.5},
-                {'type': 'CompleteInstances', 'classes': _classes(model.get('roi_head') or model)},
+                {
+                    'type': 'CompleteInstances',
+                    'classes': _classes(model.get('roi_head') or model),
+                    'with_masks': bool(re.search('Panoptic|with_mask.: True', str(config.train_dataloader))),
+                },
                 *([{'type': 'TwoFrames'}, {'type': 'PackTrackInputs'}] if video else [pack]),
             ],
         }
@@ -128,7 +144,7 @@ def _maps(folder: Path, config: Config) -> Any:
             'pipeline': [
                 {'type': 'LoadImageFromFile'},
                 {'type': 'LoadAnnotations'},
-                {'type': 'Resize', 'scale': SIDE, 'keep_ratio': False},
+                {'type': 'Resize', 'scale': size_for(config), 'keep_ratio': False},
                 {'type': 'RandomFlip', 'prob': 0.5},
                 {'type': 'CompleteMap', 'classes': _classes(config.model)},
                 {'type': 'PackSegInputs'},

@@ -29,6 +29,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
-from real_batches import SIDE, batch
+from real_batches import batch, size_for
 from rich.console import Console
 from rich.progress import track
 from rows import append, rows_of
@@ -45,7 +46,8 @@ from shipped import shipped, swap
 
 import ss_backbones
 from ss_backbones.errors import UserError
-from ss_backbones.openmmlab.configs import LIBRARIES, read_config
+from ss_backbones.openmmlab.configs import LIBRARIES, library_of, read_config
+from ss_backbones.openmmlab.swapping import verify
 from ss_backbones.openmmlab.swapping.verifying import BUILT, RUN
 from ss_backbones.tables import print_table
 
@@ -119,10 +121,10 @@ def step(config: Config, coco: Path, segmentation: Path) -> float:
     """
     init_default_scope(config.default_scope)
     MMLogger.get_instance('step', log_level='ERROR')
-    MessageHub.get_instance('step').update_info('iter', 0)
+    MessageHub.get_instance('step').update_info_dict({'iter': 0, 'epoch': 0})  # some heads ask
     torch.manual_seed(0)
     config.model = without_checkpoints(config.model.to_dict())
-    config.model.data_preprocessor = _small(config.model.get('data_preprocessor') or {})
+    config.model.data_preprocessor = _padded_to(size_for(config)[::-1], config.model.get('data_preprocessor') or {})
     model = MODELS.build(config.model)
     model.init_weights()
     model.train()
@@ -154,11 +156,11 @@ def step(config: Config, coco: Path, segmentation: Path) -> float:
     return loss
 
 
-def _small(value: Any) -> Any:
-    """A data_preprocessor that pads to the size of the images here."""
+def _padded_to(size: tuple[int, int], value: Any) -> Any:
+    """A data_preprocessor that pads to this height and width, if to any."""
     if isinstance(value, Mapping):
-        return {key: SIDE[::-1] if key == 'size' else _small(inner) for key, inner in value.items()}
-    return type(value)(map(_small, value)) if isinstance(value, list | tuple) else value
+        return {key: size if key == 'size' else _padded_to(size, inner) for key, inner in value.items()}
+    return type(value)(_padded_to(size, inner) for inner in value) if isinstance(value, list | tuple) else value
 
 
 def outcome(path: Path, coco: Path, segmentation: Path, swapped: bool) -> tuple[str, str]:
@@ -167,12 +169,17 @@ def outcome(path: Path, coco: Path, segmentation: Path, swapped: bool) -> tuple[
     os.chdir(next(folder for folder in path.parents if folder.name == '.mim'))  # configs name others from there
     if not config.get('optim_wrapper'):
         return 'inference', 'no optim_wrapper'
+    old = config
     if swapped:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                config, done = swap(config, path, BACKBONE, Path(folder))
-            except UserError as error:
-                return 'refused', str(error).removeprefix(f'{path.name}: ')
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                config = swap(old, path, BACKBONE, Path(folder))
+            for either in (old, config):
+                either.model = without_checkpoints(either.model.to_dict())
+            # some models write into their configs when they are built
+            done = verify(deepcopy(config), deepcopy(old), path.name, library_of(old))
+        except UserError as error:
+            return 'refused', str(error).removeprefix(f'{path.name}: ')
         if done not in (RUN, BUILT):
             return 'unbuilt', done
     try:

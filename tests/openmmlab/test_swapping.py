@@ -110,6 +110,16 @@ def test_a_detector_inside_of_a_teacher_is_swapped(tmp_path: Path) -> None:
     assert verify(config, config, name, 'mmdet') == RUN
 
 
+def test_a_neck_that_numbers_all_maps_gets_all(tmp_path: Path) -> None:
+    """NASFCOS_FPN takes sizes from maps that it does not take otherwise; verifying stops at its operators."""
+    config = swapped('mmdet', 'nas_fcos/nas-fcos_r50-caffe_fpn_fcoshead-gn-head_4xb4-1x_coco.py', tmp_path, arch='b2')
+    init_default_scope('mmdet')
+    neck = MODELS.build({**config.model.neck, 'conv_cfg': None})
+    assert config.model.backbone.out_indices == ALL and config.model.neck.in_channels == B2
+    maps = [torch.rand(2, c, 64 // s, 64 // s) for c, s in zip(B2, (4, 8, 16, 32), strict=True)]
+    assert [m.shape[-1] for m in neck(maps)] == [8, 4, 2, 1, 1]
+
+
 def test_what_the_pyramid_of_a_vit_has_no_use_for_is_not_built(tmp_path: Path) -> None:
     """A level without gradient would stop DDP."""
     config = swapped('mmdet', 'retinanet/retinanet_r50_fpn_1x_coco.py', tmp_path, 'SSViT')

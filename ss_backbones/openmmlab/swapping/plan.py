@@ -42,6 +42,7 @@ _OF_A_VIT = {
     'SSDNeck': "it is SSD's, which builds on the channels of its backbone",
 }
 _TO_PYRAMID = ('MultiLevelNeck', 'Feature2Pyramid')  # make a pyramid of maps of one size, which others have already
+_COUNTS_ALL = ('NASFCOS_FPN',)  # look at the maps from start_level on, and number them from the first all the same
 _HANDS_THROUGH = ('JPU',)  # give all maps on but the last
 _NO_HEADS = ('backbone', 'neck', 'data_preprocessor', 'train_cfg', 'test_cfg', 'language_model', 'init_cfg')
 Path = tuple[str | int, ...]  # keys, and numbers inside of lists
@@ -209,7 +210,7 @@ def _change_consumers(
         _change_heads(model, old.channels, new, taken, plan, name)
         return
     wanted = first['in_channels']
-    skipped = first.get('start_level', 0) if _is_list(first) else 0
+    skipped = first.get('start_level', 0) if _is_list(first) and first['type'] not in _COUNTS_ALL else 0
     many = list(wanted) if _is_list(first) else [wanted]
     if many not in ([*old.channels], [*old.channels][::-1], [old.channels[-1]]):
         raise UsageError(
