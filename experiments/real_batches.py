@@ -125,7 +125,7 @@ def _instances(folder: Path, config: Config, video: bool) -> Any:
                 {
                     'type': 'CompleteInstances',
                     'classes': _classes(model.get('roi_head') or model),
-                    'with_masks': bool(re.search('Panoptic|with_mask.: True', str(config.train_dataloader))),
+                    'with_masks': bool(re.search('Panoptic|with_mask.: True', str(config.get('train_dataloader')))),
                 },
                 *([{'type': 'TwoFrames'}, {'type': 'PackTrackInputs'}] if video else [pack]),
             ],

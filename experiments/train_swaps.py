@@ -14,7 +14,7 @@ and of the rest change. What does not count is tried with the old backbone too.
 A row of OUT.csv is a config; what is in the file already is not run again. The states:
   step         it took a step; the outcome is the loss
   refused      the swap says why it cannot be
-  unbuilt      nor can the config that it is from be built here, as a package, a file or the internet is missing
+  unbuilt      the config that it is from cannot be built here either: a package is missing, or it is broken
   inference    the config has no optimiser
   not before   the old model fails in the same words
   failed       none of these
@@ -24,23 +24,22 @@ import argparse
 import math
 import multiprocessing
 import os
-import re
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from classes import ROLES, Part, Place, classes_of, groups_of
 from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import set_random_seed
 from real_batches import batch, size_for
-from rich.console import Console
-from rich.progress import track
 from rows import append, rows_of
 from shipped import shipped, swap
 
@@ -52,54 +51,16 @@ from ss_backbones.openmmlab.swapping.verifying import BUILT, RUN
 from ss_backbones.tables import print_table
 
 BACKBONE = {'type': 'SSPVTv2', 'arch': 'b0', 'drop_path_rate': 0.0}  # a dropped block would have no gradient
-PARTS = {'head': re.compile('head$'), 'neck': re.compile('neck$')}
-ROLES = ('model', 'head', 'neck', 'constructor')
 CHECKPOINTS = ('pretrained', 'teacher_ckpt')
 _FORK = multiprocessing.get_context('fork')  # the libraries are imported once
 
 
-def classes_of(config: Config) -> frozenset[tuple[str, str]]:
-    """Role and name of every class of a model that trains, and of what makes its optimiser."""
-    found = {('model', _name(config.model.type))}
-    if 'type' in (config.model.get('detector') or ()):
-        found.add(('model', _name(config.model.detector.type)))
-    constructor = (config.get('optim_wrapper') or {}).get('constructor')
-    return frozenset(
-        {*found, *_parts(config.model, ''), *([('constructor', _name(constructor))] if constructor else [])}
-    )
+class Outcome(NamedTuple):
+    """What came of a config: the state, the loss or the reason, and which of its classes the swap has left out."""
 
-
-def _parts(value: Any, key: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        for role, ends in PARTS.items():
-            if 'type' in value and ends.search(key):
-                yield role, _name(value['type'])
-        for inner, part in value.items():
-            yield from _parts(part, inner)
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _parts(part, key)
-
-
-def _name(kind: str | type) -> str:
-    return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
-
-
-def groups_of(match: str) -> dict[tuple[str, str], frozenset[tuple[str, str, str]]]:
-    """The shortest of the names (with the library) for each backbone and set of classes, and these classes."""
-    groups: dict[object, tuple[str, str]] = {}
-    for library in LIBRARIES:
-        configs = shipped(library, match)
-        for name in track(sorted(configs, key=lambda name: (len(name), name)), library, console=Console(stderr=True)):
-            try:
-                config = read_config(str(configs[name]), {})
-            except UserError:
-                continue
-            if not (config.get('model') or {}).get('type'):  # a part that others inherit from
-                continue
-            backbone = (config.model.get('detector') or config.model).get('backbone') or {}
-            groups.setdefault((library, str(backbone.get('type')), classes_of(config)), (library, name))
-    return {place: frozenset((group[0], *part) for part in group[2]) for group, place in groups.items()}
+    state: str
+    words: str
+    gone: frozenset[Part] = frozenset()
 
 
 def without_checkpoints(value: Any) -> Any:
@@ -114,7 +75,7 @@ def without_checkpoints(value: Any) -> Any:
 
 
 def step(config: Config, coco: Path, segmentation: Path) -> float:
-    """The loss of a step that is as it should be.
+    """The loss of a step that is as it should be; the config is changed.
 
     Raises:
         ArithmeticError: Something is not finite, or got no gradient, or did not change.
@@ -122,8 +83,7 @@ def step(config: Config, coco: Path, segmentation: Path) -> float:
     init_default_scope(config.default_scope)
     MMLogger.get_instance('step', log_level='ERROR')
     MessageHub.get_instance('step').update_info_dict({'iter': 0, 'epoch': 0})  # some heads ask
-    torch.manual_seed(0)
-    config.model = without_checkpoints(config.model.to_dict())
+    set_random_seed(0)
     config.model.data_preprocessor = _padded_to(size_for(config)[::-1], config.model.get('data_preprocessor') or {})
     model = MODELS.build(config.model)
     model.init_weights()
@@ -163,66 +123,96 @@ def _padded_to(size: tuple[int, int], value: Any) -> Any:
     return type(value)(_padded_to(size, inner) for inner in value) if isinstance(value, list | tuple) else value
 
 
-def outcome(path: Path, coco: Path, segmentation: Path, swapped: bool) -> tuple[str, str]:
-    """State and outcome of a config with the new backbone, or with its own."""
-    config = read_config(str(path), {})
+def outcome(path: Path, coco: Path, segmentation: Path, swapped: bool) -> Outcome:
+    """What comes of a config with the new backbone, or with its own."""
+    old = config = read_config(str(path), {})
     os.chdir(next(folder for folder in path.parents if folder.name == '.mim'))  # configs name others from there
-    if not config.get('optim_wrapper'):
-        return 'inference', 'no optim_wrapper'
-    old = config
-    if swapped:
-        try:
+    if not old.get('optim_wrapper'):
+        return Outcome('inference', 'no optim_wrapper')
+    try:
+        if swapped:
             with tempfile.TemporaryDirectory() as folder:
                 config = swap(old, path, BACKBONE, Path(folder))
-            for either in (old, config):
-                either.model = without_checkpoints(either.model.to_dict())
-            # some models write into their configs when they are built
-            done = verify(deepcopy(config), deepcopy(old), path.name, library_of(old))
-        except UserError as error:
-            return 'refused', str(error).removeprefix(f'{path.name}: ')
-        if done not in (RUN, BUILT):
-            return 'unbuilt', done
+        for either in (old, config):
+            either.model = without_checkpoints(either.model.to_dict())
+        # some models write into their configs when they are built
+        done = verify(deepcopy(config), deepcopy(old), path.name, library_of(old)) if swapped else BUILT
+    except UserError as error:
+        return Outcome('refused', str(error).removeprefix(f'{path.name}: '))
+    if done not in (RUN, BUILT):
+        return Outcome('unbuilt', done)
+    gone = frozenset(part for part in classes_of(old) - classes_of(config) if part.role != 'constructor')
     try:
-        return 'step', f'{step(config, coco, segmentation):.3f}'
+        return Outcome('step', f'{step(config, coco, segmentation):.3f}', gone)
     except Exception as error:  # of any part of any library
-        return 'failed', f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
+        return Outcome('failed', f'{type(error).__name__}: {" ".join(str(error).split())[:200]}')
 
 
-def apart(limit: float, work: Callable[..., tuple[str, str]], *arguments: object) -> tuple[str, str]:
+def apart(limit: float, work: Callable[..., Outcome], *arguments: object) -> Outcome:
     """What the work returns, from a process of its own."""
     receiver, sender = _FORK.Pipe(duplex=False)
     process = _FORK.Process(target=lambda: sender.send(work(*arguments)))
     process.start()
     sender.close()
     try:
-        return receiver.recv() if receiver.poll(limit) else ('failed', f'more than {limit:g} seconds')
+        return receiver.recv() if receiver.poll(limit) else Outcome('failed', f'more than {limit:g} seconds')
     except EOFError:
         process.join()
-        return 'failed', f'the process ended with {process.exitcode}'
+        return Outcome('failed', f'the process ended with {process.exitcode}')
     finally:
         process.kill()
         process.join()
 
 
-def row_of(place: tuple[str, str], path: Path, classes: frozenset, arguments: argparse.Namespace) -> dict[str, str]:
+def row_of(place: Place, classes: frozenset[Part], arguments: argparse.Namespace) -> dict[str, str]:
     """Try a config."""
     start = time.perf_counter()
-    data = arguments.coco.resolve(), arguments.segmentation.resolve()
-    state, words = apart(arguments.limit, outcome, path, *data, True)
+    what = shipped(place[0])[place[1]], arguments.coco.resolve(), arguments.segmentation.resolve()
+    found = apart(arguments.limit, outcome, *what, True)
+    state, words = found.state, found.words
     if state == 'failed':
-        before = apart(arguments.limit, outcome, path, *data, False)
-        if before == (state, words):
+        before = apart(arguments.limit, outcome, *what, False)
+        if before == found:
             state = 'not before'
-        elif before[0] != 'step':
-            words = f'{words}; with the old backbone {before[1]}'
+        elif before.state != 'step':
+            words = f'{words}; with the old backbone {before.words}'
     return {
         'library': place[0],
         'config': place[1],
-        'classes': ' '.join(f'{role}:{name}' for _, role, name in sorted(classes)),
+        'classes': ' '.join(map(str, sorted(classes - found.gone))),
         'state': state,
         'outcome': words,
         'seconds': f'{time.perf_counter() - start:.0f}',
     }
+
+
+def next_config(groups: Mapping[Place, frozenset[Part]], rows: Sequence[Mapping[str, str]]) -> Place | None:
+    """Of the configs without a row the one with the most classes that were in no step yet, if any has one."""
+    done = {(row['library'], row['config']) for row in rows}
+    steps = covered(rows)
+    left = {place: {(place[0], str(part)) for part in groups[place]} - steps for place in groups.keys() - done}
+    return min(
+        (place for place in left if left[place]),
+        key=lambda place: (-len(left[place]), len(groups[place]), place),
+        default=None,
+    )
+
+
+def covered(rows: Sequence[Mapping[str, str]]) -> set[tuple[str, str]]:
+    """Library and class of all that was in a step."""
+    return {(row['library'], part) for row in rows if row['state'] == 'step' for part in row['classes'].split()}
+
+
+def show(groups: Mapping[Place, frozenset[Part]], rows: Sequence[Mapping[str, str]]) -> None:
+    """Print how many classes were in a step, and which were not."""
+    table = []
+    for library in LIBRARIES:
+        for role in ROLES:
+            some = {part for place in groups if place[0] == library for part in groups[place] if part.role == role}
+            missing = sorted(part.name for part in some if (library, str(part)) not in covered(rows))
+            if some:
+                table.append((library, role, len(some), len(some) - len(missing), ', '.join(missing)))
+    print_table({'': '', 'kind': '', 'classes': 'd', 'took a step': 'd', 'did not': ''}, table)
 
 
 def main() -> None:
@@ -240,26 +230,10 @@ def main() -> None:
     warnings.simplefilter('ignore')
     torch.set_num_threads(1)
     ss_backbones.register()
-    groups = groups_of(arguments.match)
-    while True:
-        states = {(row['library'], row['config']): row['state'] for row in rows_of(arguments.out)}
-        covered = {part for place, state in states.items() if state == 'step' for part in groups.get(place, ())}
-        left = {place: parts - covered for place, parts in groups.items() if place not in states and parts - covered}
-        if not left:
-            break
-        place = min(left, key=lambda place: (-len(left[place]), len(groups[place]), place))
-        path = shipped(place[0])[place[1]]
-        append(arguments.out, [row_of(place, path, groups[place], arguments)])
-    occurring = set().union(*groups.values())
-    print_table(
-        {'': '', 'kind': '', 'classes': 'd', 'took a step': 'd', 'did not': ''},
-        [
-            (library, role, len(some), len(some & covered), ', '.join(sorted(name for *_, name in some - covered)))
-            for library in LIBRARIES
-            for role in ROLES
-            if (some := {part for part in occurring if part[:2] == (library, role)})
-        ],
-    )
+    groups = groups_of(LIBRARIES, arguments.match)
+    while place := next_config(groups, rows_of(arguments.out)):
+        append(arguments.out, [row_of(place, groups[place], arguments)])
+    show(groups, rows_of(arguments.out))
 
 
 if __name__ == '__main__':
