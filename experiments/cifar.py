@@ -5,16 +5,14 @@ and flips.
 """
 
 import argparse
-import csv
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import timm
 import torch
-from rich.console import Console
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -117,19 +115,3 @@ def parse(description: str, networks: Sequence[str], ways: Sequence[str], seeds:
     parser.add_argument('--seconds', type=float, default=math.inf, help='a run ends with the epoch that reaches them')
     parser.add_argument('--device', default='cpu')
     return parser.parse_args()
-
-
-def rows_of(out: Path) -> list[dict[str, str]]:
-    """What an experiment has written so far."""
-    return list(csv.DictReader(out.open())) if out.exists() else []
-
-
-def append(out: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write the rows of a run after what is there, and show the last."""
-    new = not out.exists()
-    with out.open('a', newline='') as file:
-        writer = csv.DictWriter(file, rows[0])
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
-    Console().print(rows[-1])

@@ -9,7 +9,6 @@ package, a file or the internet is missing), 'refused' and 'unreadable'. The tab
 
 import argparse
 import csv
-import importlib
 import re
 import tempfile
 import warnings
@@ -18,11 +17,12 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
+from shipped import shipped, swap
 
 import ss_backbones
 from ss_backbones.errors import UserError
 from ss_backbones.openmmlab.configs import LIBRARIES, library_of, read_config
-from ss_backbones.openmmlab.swapping import child_config, plan_swap, verify
+from ss_backbones.openmmlab.swapping import verify
 from ss_backbones.openmmlab.swapping.verifying import BUILT, RUN
 from ss_backbones.tables import print_table
 
@@ -41,12 +41,8 @@ def outcome(path: Path, backbone: dict[str, str], folder: Path) -> tuple[str, st
         return '', 'unreadable', str(error)
     model = config.get('model') or {}
     kind = str(((model.get('detector') or model).get('backbone') or {}).get('type'))
-    child = folder / 'child.py'
     try:
-        library = library_of(config)
-        plan = plan_swap(config, path.name, library, {**backbone, 'init_cfg': None})
-        child.write_text(child_config(plan, str(path), 'a count', ['ss_backbones']))
-        done = verify(read_config(str(child), {}), config, path.name, library)
+        done = verify(swap(config, path, backbone, folder), config, path.name, library_of(config))
     except UserError as error:
         return kind, 'refused', str(error).removeprefix(f'{path.name}: ')
     return kind, {RUN: 'run', BUILT: 'built'}.get(done, 'unbuilt'), done
@@ -66,14 +62,9 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for library in LIBRARIES:
-            root = Path(importlib.import_module(library).__file__).parent / '.mim/configs'
-            paths = [
-                path
-                for path in sorted(root.rglob('*.py'))
-                if '_base_' not in path.parts and arguments.match in path.name
-            ]
-            for path in track(paths, description=library, console=Console(stderr=True)):
-                rows.append((library, path.relative_to(root).as_posix(), *outcome(path, backbone, Path(folder))))
+            configs = shipped(library, arguments.match)
+            for name in track(configs, description=library, console=Console(stderr=True)):
+                rows.append((library, name, *outcome(configs[name], backbone, Path(folder))))
     with arguments.out.open('w', newline='') as file:
         csv.writer(file).writerows([('library', 'config', 'backbone', 'state', 'reason'), *rows])
     shown = []

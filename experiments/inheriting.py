@@ -19,7 +19,8 @@ from pathlib import Path
 
 import timm
 import torch
-from cifar import NETWORKS, RATE, Data, append, parse, read, rows_of, top1, train
+from cifar import NETWORKS, RATE, Data, parse, read, top1, train
+from rows import append, rows_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 

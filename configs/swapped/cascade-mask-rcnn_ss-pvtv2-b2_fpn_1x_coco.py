@@ -6,6 +6,7 @@
 _base_ = 'mmdet::cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py'
 
 custom_imports = dict(imports=['ss_backbones'], allow_failed_imports=False)
+runner_type = 'ss_backbones.Runner'
 model = dict(
     backbone=dict(
         _delete_=True,

@@ -9,6 +9,7 @@
 _base_ = 'mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py'
 
 custom_imports = dict(imports=['ss_backbones'], allow_failed_imports=False)
+runner_type = 'ss_backbones.Runner'
 model = dict(
     backbone=dict(
         _delete_=True,

@@ -4,6 +4,7 @@
 _base_ = 'mmseg::mask2former/mask2former_r50_8xb2-160k_ade20k-512x512.py'
 
 custom_imports = dict(imports=['mmdet.models', 'ss_backbones'], allow_failed_imports=False)
+runner_type = 'ss_backbones.Runner'
 model = dict(
     backbone=dict(
         _delete_=True,

@@ -4,6 +4,7 @@
 _base_ = 'mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py'
 
 custom_imports = dict(imports=['ss_backbones'], allow_failed_imports=False)
+runner_type = 'ss_backbones.Runner'
 model = dict(
     backbone=dict(
         _delete_=True,

@@ -10,6 +10,7 @@
 _base_ = 'mmseg::pspnet/pspnet_r50-d8_4xb4-80k_ade20k-512x512.py'
 
 custom_imports = dict(imports=['ss_backbones'], allow_failed_imports=False)
+runner_type = 'ss_backbones.Runner'
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -29,3 +30,4 @@ optim_wrapper = dict(
     constructor='ss_backbones.LayerDecayOptimizerConstructor',
     paramwise_cfg=dict(layer_decay_rate=1.0),
 )
+auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -5,6 +5,7 @@
 _base_ = 'mmdet::rtmdet/rtmdet_l_8xb32-300e_coco.py'
 
 custom_imports = dict(imports=['ss_backbones'], allow_failed_imports=False)
+runner_type = 'ss_backbones.Runner'
 model = dict(
     backbone=dict(
         _delete_=True,

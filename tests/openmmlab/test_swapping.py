@@ -6,11 +6,13 @@ import pytest
 import torch
 from config_files import ROOT, SWAPPED
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from tool_call import call_command
 
 from ss_backbones.openmmlab.configs import find_config, library_of, read_config
 from ss_backbones.openmmlab.swapping import child_config, plan_swap, verify
+from ss_backbones.openmmlab.swapping.maps import NumbersStay
 from ss_backbones.openmmlab.swapping.verifying import RUN
 
 B2, ALL = [64, 128, 320, 512], (0, 1, 2, 3)
@@ -108,6 +110,16 @@ def test_a_detector_inside_of_a_teacher_is_swapped(tmp_path: Path) -> None:
     assert verify(config, config, name, 'mmdet') == RUN
 
 
+def test_a_neck_that_numbers_all_maps_gets_all(tmp_path: Path) -> None:
+    """NASFCOS_FPN takes sizes from maps that it does not take otherwise; verifying stops at its operators."""
+    config = swapped('mmdet', 'nas_fcos/nas-fcos_r50-caffe_fpn_fcoshead-gn-head_4xb4-1x_coco.py', tmp_path, arch='b2')
+    init_default_scope('mmdet')
+    neck = MODELS.build({**config.model.neck, 'conv_cfg': None})
+    assert config.model.backbone.out_indices == ALL and config.model.neck.in_channels == B2
+    maps = [torch.rand(2, c, 64 // s, 64 // s) for c, s in zip(B2, (4, 8, 16, 32), strict=True)]
+    assert [m.shape[-1] for m in neck(maps)] == [8, 4, 2, 1, 1]
+
+
 def test_what_the_pyramid_of_a_vit_has_no_use_for_is_not_built(tmp_path: Path) -> None:
     """A level without gradient would stop DDP."""
     config = swapped('mmdet', 'retinanet/retinanet_r50_fpn_1x_coco.py', tmp_path, 'SSViT')
@@ -126,6 +138,59 @@ def test_a_resnets_optimiser_goes_and_a_transformers_stays(tmp_path: Path) -> No
     dino = 'dino/dino-4scale_r50_8xb2-12e_coco.py'
     before = read_config(f'mmdet::{dino}', {}).optim_wrapper
     assert swapped('mmdet', dino, tmp_path).optim_wrapper == before
+
+
+@pytest.mark.parametrize(
+    ('library', 'name'),
+    [
+        ('mmdet', 'convnext/mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco.py'),
+        ('mmseg', 'convnext/convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512.py'),
+        ('mmseg', 'beit/beit-base_upernet_8xb2-160k_ade20k-640x640.py'),
+    ],
+)
+def test_learning_rates_by_the_layers_of_the_old_backbone_go(library: str, name: str, tmp_path: Path) -> None:
+    """The constructors of the two libraries raise for backbones that they do not know."""
+    config = swapped(library, name, tmp_path, arch='b0')
+    assert config.optim_wrapper.optimizer == read_config(f'{library}::{name}', {}).optim_wrapper.optimizer
+    init_default_scope(library)
+    with torch.device('meta'), NumbersStay():
+        model = MODELS.build(config.model)
+    config.optim_wrapper.type = 'OptimWrapper'  # the one for mixed precision refuses CPUs
+    config.optim_wrapper.pop('loss_scale', None)
+    optimizer = build_optim_wrapper(model, config.optim_wrapper)
+    assert {group['lr'] for group in optimizer.param_groups} == {config.optim_wrapper.optimizer.lr}
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py',
+        'qdtrack/qdtrack_faster-rcnn_r50_fpn_4e_base.py',
+    ],
+)
+def test_images_are_normalised_wherever_that_is_said(name: str, tmp_path: Path) -> None:
+    def means(value: object) -> list[object]:
+        if not isinstance(value, dict):
+            return []
+        return [*([value['mean']] if 'mean' in value else []), *(x for inner in value.values() for x in means(inner))]
+
+    before = means(read_config(f'mmdet::{name}', {}).model)
+    after = means(swapped('mmdet', name, tmp_path, arch='b0').model)
+    assert before and set(map(tuple, before)) == {(103.53, 116.28, 123.675)}
+    assert after == [[123.675, 116.28, 103.53]] * len(before)
+
+
+@pytest.mark.parametrize(
+    ('name', 'place'),
+    [
+        ('masktrack_rcnn/masktrack-rcnn_mask-rcnn_r50_fpn_8xb1-12e_youtubevis2019.py', 'model.detector.init_cfg'),
+        ('mask2former_vis/mask2former_r50_8xb2-8e_youtubevis2019.py', 'model.init_cfg'),
+        ('cityscapes/faster-rcnn_r50_fpn_1x_cityscapes.py', 'load_from'),
+    ],
+)
+def test_weights_of_the_whole_old_model_are_not_loaded(name: str, place: str, tmp_path: Path) -> None:
+    assert 'https://' in str(value_at(read_config(f'mmdet::{name}', {}), place))
+    assert value_at(swapped('mmdet', name, tmp_path, arch='b0'), place) is None
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from ...errors import UsageError
 from .maps import Maps, maps_of
+from .recipe import change_recipe, value_at
 
 # Backbones that are part of an idea, and what the idea is: another in their place would not be it, or not run.
 _OWN_IDEA = {
@@ -41,9 +42,8 @@ _OF_A_VIT = {
     'SSDNeck': "it is SSD's, which builds on the channels of its backbone",
 }
 _TO_PYRAMID = ('MultiLevelNeck', 'Feature2Pyramid')  # make a pyramid of maps of one size, which others have already
+_COUNTS_ALL = ('NASFCOS_FPN',)  # look at the maps from start_level on, and number them from the first all the same
 _HANDS_THROUGH = ('JPU',)  # give all maps on but the last
-_NORMALISATION = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375], 'bgr_to_rgb': True}
-_RATES = {'mmdet': (1e-4, 0.05), 'mmseg': (6e-5, 0.01)}  # learning rate (of a batch of 16) and weight decay with AdamW
 _NO_HEADS = ('backbone', 'neck', 'data_preprocessor', 'train_cfg', 'test_cfg', 'language_model', 'init_cfg')
 Path = tuple[str | int, ...]  # keys, and numbers inside of lists
 
@@ -87,7 +87,7 @@ def plan_swap(
         UsageError: The config has no backbone, one that is part of an idea, or maps for which the new one has none.
     """
     root = _root_of(config, name)
-    model = _at(config, root)
+    model = value_at(config, root)
     old_backbone = model['backbone']
     _check_idea(old_backbone, model, name)
     new = maps_of({**backbone, 'type': f'ss_backbones.{backbone["type"]}'}, library)
@@ -102,24 +102,17 @@ def plan_swap(
     plan = Plan(dict(backbone), root=root)
     taken = _matching_maps(old, new, name, plan)
     _change_consumers(model, old, new, taken, plan, name)
-    _change_rest(config, model, library, plan, keep_optimizer)
+    change_recipe(config, library, plan, keep_optimizer)
     return plan
 
 
 def _root_of(config: Config, name: str) -> Path:
     """Where the detector or segmenter stands: the model, or the detector inside of a tracker or a teacher."""
     for root in (('model',), ('model', 'detector')):
-        found = _at(config, root)
+        found = value_at(config, root)
         if isinstance(found, Mapping) and isinstance(found.get('backbone'), Mapping):
             return root
     raise UsageError(f'{name} has no model.backbone, so there is nothing to swap.')
-
-
-def _at(config: Config, path: Path) -> Any:
-    found = config.get(path[0])
-    for key in path[1:]:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found
 
 
 def _check_idea(backbone: Mapping[str, Any], model: Mapping[str, Any], name: str) -> None:
@@ -217,7 +210,7 @@ def _change_consumers(
         _change_heads(model, old.channels, new, taken, plan, name)
         return
     wanted = first['in_channels']
-    skipped = first.get('start_level', 0) if _is_list(first) else 0
+    skipped = first.get('start_level', 0) if _is_list(first) and first['type'] not in _COUNTS_ALL else 0
     many = list(wanted) if _is_list(first) else [wanted]
     if many not in ([*old.channels], [*old.channels][::-1], [old.channels[-1]]):
         raise UsageError(
@@ -309,41 +302,3 @@ def _inside(value: Any, place: Path) -> Any:
     for key in place:
         value = value[key]
     return value
-
-
-def _change_rest(config: Config, model: Mapping[str, Any], library: str, plan: Plan, keep_optimizer: bool) -> None:
-    """Pretrained weights, normalisation and optimiser."""
-    if model.get('pretrained') is not None:
-        plan.changes[(*plan.root, 'pretrained')] = None
-        plan.notes.append(f'pretrained={model["pretrained"]!r} was of the old backbone.')
-    processor = model.get('data_preprocessor') or {}
-    other = {
-        key: value
-        for key, value in _NORMALISATION.items()
-        if key in processor and _plain(processor[key]) != _plain(value)
-    }
-    if other:
-        plan.changes |= {(*plan.root, 'data_preprocessor', key): value for key, value in other.items()}
-        plan.notes.append('Images are normalised as they were for the new weights.')
-    wrapper = config.get('optim_wrapper') or {}
-    optimizer = wrapper.get('optimizer') or {}
-    if keep_optimizer or optimizer.get('type') != 'SGD':
-        return
-    rate, decay = _RATES[library]
-    plan.changes[('optim_wrapper', 'optimizer')] = {
-        '_delete_': True,
-        'type': 'AdamW',
-        'lr': rate,
-        'weight_decay': decay,
-    }
-    plan.changes[('optim_wrapper', 'constructor')] = 'ss_backbones.LayerDecayOptimizerConstructor'
-    delete = {'_delete_': True} if wrapper.get('paramwise_cfg') else {}
-    plan.changes[('optim_wrapper', 'paramwise_cfg')] = {**delete, 'layer_decay_rate': 1.0}
-    plan.notes.append(
-        f'AdamW in place of SGD, which does not train transformers well: lr={rate:g} for a batch of 16, no decay for '
-        'norms, biases and positions. --keep-optimizer leaves SGD.'
-    )
-
-
-def _plain(value: Any) -> Any:
-    return [float(x) for x in value] if isinstance(value, list | tuple) else value

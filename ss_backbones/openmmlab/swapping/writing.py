@@ -23,7 +23,10 @@ def child_config(plan: Plan, base: str, origin: str, imports: list[str]) -> str:
     backbone = {'_delete_': True, **plan.backbone}
     if plan.out_indices:
         backbone['out_indices'] = plan.out_indices
-    content: dict[str, Any] = {'custom_imports': {'imports': imports, 'allow_failed_imports': False}}
+    content: dict[str, Any] = {
+        'custom_imports': {'imports': imports, 'allow_failed_imports': False},
+        'runner_type': 'ss_backbones.Runner',
+    }
     for path, value in {(*plan.root, 'backbone'): backbone, **plan.changes}.items():
         inside = content
         for key in path[:-1]:
