@@ -165,13 +165,10 @@ def _of_openmmlab(name: str, config: Config, size: Size | None) -> Model:
 
 
 def _evaluation_steps(name: str, config: Config, size: Size | None) -> Sequence[Mapping[str, Any]]:
-    """The test pipeline without its annotations."""
-    data = config.get('test_dataloader', {}).get('dataset', {})
-    while 'dataset' in data:
-        data = data['dataset']
-    if not data.get('pipeline'):
-        raise UsageError(f'{name} has no test_dataloader.dataset.pipeline, which says how images are prepared.')
-    steps = [dict(step) for step in data['pipeline'] if 'Annotations' not in str(step['type'])]
+    """The test pipeline without its annotations, for images of a size where one is given."""
+    from ..openmmlab.test_data import image_steps
+
+    steps = image_steps(name, config)
     if size is not None:
         scaled = [step for step in steps if 'scale' in step]
         if not scaled:

@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from ..checkpoints.files import read_checkpoint
 from ..errors import UsageError
-from .configs import LIBRARIES, library_of, read_config
+from .configs import read_config, require_library
 from .data_check import describe_missing, find_missing
 from .model_check import check_model
 
@@ -30,7 +30,7 @@ def check_launch(
         resume: What --resume is given, if anything.
 
     Returns:
-        One of LIBRARIES.
+        'mmdet' or 'mmseg'.
 
     Raises:
         UsageError: The config, the paths in it, or its backbone cannot work.
@@ -38,9 +38,7 @@ def check_launch(
     """
     read = read_config(name, options)
     config = read.to_dict()
-    library = library_of(config)
-    if library not in LIBRARIES:
-        raise UsageError(_no_library(name, config))
+    library = require_library(name, config)
     if checkpoint is not None:
         _check_checkpoint(checkpoint, 'as the second argument')
     elif library == 'mmdet' and resume not in (None, 'auto'):
@@ -51,20 +49,6 @@ def check_launch(
     if missing:
         raise UsageError(describe_missing(missing, name))
     return library
-
-
-def _no_library(name: str, config: Mapping[str, Any]) -> str:
-    kind, scope = str((config.get('model') or {}).get('type')), config.get('default_scope')
-    if kind.endswith('ImageClassifier'):
-        return (
-            f'{name} is for a classifier ({kind}): take ss-backbones pretrain to train it, and ss-backbones evaluate '
-            'to test it.'
-        )
-    given = f'sets default_scope = {scope!r}' if scope else f'sets no default_scope, and its model is {kind}'
-    return (
-        f'{name} {given}; expected {" or ".join(map(repr, LIBRARIES))}. It says what library the config is for: '
-        'inherit from a config of that library, or set default_scope.'
-    )
 
 
 def _check_checkpoint(path: str, where: str) -> None:
