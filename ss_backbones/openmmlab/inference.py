@@ -63,14 +63,14 @@ class Inference:
         """What the model predicts for the image in a file, in that image's own pixels.
 
         Raises:
-            UsageError: The test pipeline or the model wants more than an image.
+            UsageError: The test pipeline or the model wants more than an image, or more memory.
         """
         try:
             packed = self._pipeline({'img_path': path, 'img_id': 0})
             batch = {'inputs': [packed['inputs']], 'data_samples': [packed['data_samples']]}
             with torch.no_grad():
                 return self.model.test_step(batch)[0]
-        except MISFITS as error:
+        except (*MISFITS, RuntimeError) as error:
             raise UsageError(f'The model of {self.name} cannot be run on the image {path}: {_words(error)}') from error
 
 

@@ -32,8 +32,12 @@ def image_steps(name: str, config: Config) -> list[dict[str, Any]]:
 
 
 def metainfo_of_test_set(config: Config) -> dict[str, Any]:
-    """What is known of the test set's classes without looking at its files: those of its class and of the config."""
+    """What its class and the config say of the test set, such as 'classes' and 'palette', without a look at its files.
+
+    The config's library has to be mmengine's default scope.
+    """
     data = _dataset_settings(config)
     kind = data.get('type')
-    cls = DATASETS.get(kind) if isinstance(kind, str) else kind
+    with DATASETS.switch_scope_and_registry(data.get('_scope_')) as registry:
+        cls = registry.get(kind) if isinstance(kind, str) else kind
     return {**getattr(cls, 'METAINFO', {}), **(data.get('metainfo') or {})}

@@ -60,7 +60,7 @@ def test_shares_of_classes_are_those_of_the_library(call, maps: tuple[Path, Path
     assert expected in row(said, 'images/000000.png') and Path('new/folder/000000.png').is_file()
 
 
-@pytest.mark.parametrize('known', ['by the checkpoint', 'by the config', 'by neither'])
+@pytest.mark.parametrize('known', ['by the checkpoint', 'by the config', 'by its data set', 'by neither'])
 def test_instances_are_those_of_the_library(call, shapes: tuple[Path, Path], images: Path, known: str) -> None:
     from mmdet.apis import inference_detector, init_detector
 
@@ -70,6 +70,9 @@ def test_instances_are_those_of_the_library(call, shapes: tuple[Path, Path], ima
     if known == 'by the checkpoint':
         names = ('box', 'tent', 'plus', 'wheel')
         state['meta'] = {'dataset_meta': {'classes': names}}
+    if known == 'by its data set':
+        names = ('person', 'bicycle', 'car', 'motorcycle')  # COCO's
+        del config.test_dataloader.dataset.metainfo
     if known == 'by neither':
         names = tuple('0123')
         del config.test_dataloader.dataset.metainfo
@@ -87,11 +90,10 @@ def test_instances_are_those_of_the_library(call, shapes: tuple[Path, Path], ima
     assert all(words in row(said, 'images/000001.png') for words in expected), said
     picture = np.asarray(Image.open('predictions/000001.png')).astype(int)
     assert picture.shape == (480, 480, 3)  # of 60 pixels, enlarged so that the names can be read
-    if known != 'by neither':  # a frame in the colour of its class
+    if known == 'by the config':  # the frame has the colour of its class
         left, top, right, bottom = (8 * found.bboxes[0]).int().tolist()
-        frame = np.concatenate([picture[bottom - 1, left:right], picture[top:bottom, left]])
-        colour = np.array(config.metainfo['palette'][found.labels[0]])
-        assert known != 'by the config' or (np.abs(frame - colour).max(axis=1) < 2).mean() > 0.4
+        frame = np.concatenate([picture[bottom, left:right], picture[top:bottom, left]])
+        assert (np.abs(frame - PALETTE[1 + found.labels[0]]).max(axis=1) < 2).mean() > 0.4
 
 
 def test_nothing_found_is_said(call, shapes: tuple[Path, Path], images: Path) -> None:
@@ -116,6 +118,9 @@ def test_refused_before_anything_is_computed(call, maps: tuple[Path, Path], shap
     Path('classifier.py').write_text("model = dict(type='ss_backbones.ImageClassifier')\n")
     Path('blind.py').write_text(f'_base_ = {str(maps[0])!r}\ntest_dataloader = dict(dataset=dict(pipeline=[]))\n')
     Path('wrong.py').write_text(f'_base_ = {str(maps[0])!r}\nmodel = dict(decode_head=dict(no_such=1))\n')
+    pipeline = "[dict(type='PackSegInputs')]"
+    text = f'_base_ = {str(maps[0])!r}\ntest_dataloader = dict(dataset=dict(pipeline={pipeline}))\n'
+    Path('unloaded.py').write_text(text)
     Path('taken').mkdir()
     Path('taken/000001.png').write_text('mine')
     for arguments, text in (
@@ -136,6 +141,7 @@ def test_refused_before_anything_is_computed(call, maps: tuple[Path, Path], shap
         (('classifier.py', maps[1], images), 'is for a classifier'),
         (('blind.py', maps[1], images), 'has no test_dataloader.dataset.pipeline'),
         (('wrong.py', maps[1], images), 'The model of wrong.py cannot be built: TypeError'),
+        (('unloaded.py', maps[1], images, '--out', 'new'), 'unloaded.py cannot be run on the image images/000000.png'),
     ):
         code, said = call('predict', *arguments)
         assert code == 2 and text in said, said

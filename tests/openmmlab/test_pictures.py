@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.structures import DetDataSample
-from mmengine.structures import PixelData
+from mmengine.structures import InstanceData, PixelData
 from torch import nn
 
 from ss_backbones.openmmlab.inference import _merged
@@ -115,6 +115,15 @@ def test_panoptic_maps_are_instances() -> None:
     assert found.boxes.tolist() == [[0, 0, 3, 2], [6, 0, 7, 5], [0, 3, 3, 5]]
     painted = found.painted(torch.zeros(3, 6, 8, dtype=torch.uint8), CLASSES)
     assert painted.shape == (3, 6, 8)
+
+
+def test_masks_without_boxes_get_some() -> None:
+    masks = torch.stack([mask(10, 20, 30, 50), mask(0, 0, 0, 0), mask(5, 5, 9, 9)])
+    instances = InstanceData(
+        bboxes=torch.zeros(3, 4), labels=torch.arange(3), scores=torch.tensor([0.9, 0.8, 0.1]), masks=masks
+    )
+    found = prediction(DetDataSample(pred_instances=instances), 0.5, nn.Module())
+    assert found.boxes.tolist() == [[20, 10, 49, 29]] and found.labels.tolist() == [0]
 
 
 def test_metrics_in_words() -> None:

@@ -38,8 +38,13 @@ def prediction(sample: DetDataSample, score_thr: float, model: nn.Module) -> Ins
         return _panoptic(sample.pred_panoptic_seg.sem_seg[0].cpu(), model.panoptic_fusion_head.num_classes)
     found = sample.pred_instances.cpu()
     found = found[found.scores >= score_thr]
-    masks = torch.as_tensor(found.masks, dtype=torch.bool) if 'masks' in found else None
-    return Instances(found.bboxes, found.labels, found.scores, masks)
+    if 'masks' not in found:
+        return Instances(found.bboxes, found.labels, found.scores)
+    masks = torch.as_tensor(found.masks, dtype=torch.bool)
+    if found.bboxes.any():
+        return Instances(found.bboxes, found.labels, found.scores, masks)
+    there = masks.flatten(1).any(dim=1)  # of detectors without boxes, such as SOLO
+    return Instances(masks_to_boxes(masks[there]), found.labels[there], found.scores[there], masks[there])
 
 
 def _panoptic(segments: torch.Tensor, classes: int) -> Instances:

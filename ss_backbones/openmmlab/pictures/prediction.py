@@ -163,4 +163,4 @@ def _counts(seen: Instances, classes: Classes, score_thr: float) -> str:
 
 def _list(words: Sequence[str]) -> str:
     more = len(words) - _MOST_NAMED
-    return ', '.join([*words[:_MOST_NAMED], *([f'{more} more classes'] if more > 0 else [])])
+    return ', '.join([*words[:_MOST_NAMED], *([f'{more} more'] if more > 0 else [])])
