@@ -8,7 +8,9 @@ side = (320, 240)
 data_root = 'data/camvid/'
 work_dir = 'work_dirs/camvid'
 names = 'sky building pole road pavement tree sign fence car pedestrian bicyclist'  # labels 0 to 10
-camvid = dict(classes=tuple(names.split()), palette=[(20 * i, 10, 200 - 15 * i) for i in range(11)])
+palette = [(128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0), (192, 128, 128)]
+palette += [(64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192)]
+camvid = dict(classes=tuple(names.split()), palette=palette)
 cross_entropy = dict(_delete_=True, type='CrossEntropyLoss')
 head = dict(num_classes=11, ignore_index=11, channels=64)
 model = dict(

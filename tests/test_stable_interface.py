@@ -22,6 +22,7 @@ TOOLS = [
     'make_shapes',
     'picture',
     'plot_benchmark',
+    'predict',
     'pretrain',
     'probe',
     'test',

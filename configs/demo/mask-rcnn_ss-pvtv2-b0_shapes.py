@@ -12,7 +12,7 @@ metainfo = dict(
 num_classes = len(metainfo['classes'])
 data_root = 'data/shapes/'
 work_dir = 'work_dirs/demo'
-max_iters = 1200
+max_iters = 1500
 warmup_iters = 50
 width = 64  # channels of the neck and the heads, where the base has 256
 norm = dict(type='BN')
@@ -41,11 +41,10 @@ model = dict(
         ),
         mask_roi_extractor=dict(out_channels=width, finest_scale=32, roi_layer=one_sample),
         mask_head=dict(
-            num_convs=2,
             in_channels=width,
-            conv_out_channels=width // 2,
+            conv_out_channels=width,
             num_classes=num_classes,
-            class_agnostic=True,
+            upsample_cfg=dict(type='bilinear', scale_factor=2),  # the base's deconvolution left a grid of holes
             norm_cfg=norm,
         ),
     ),

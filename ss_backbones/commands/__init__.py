@@ -16,6 +16,7 @@ from ..errors import UserError
 COMMANDS = {
     'train': 'train a detector or a segmenter',
     'test': 'test a trained detector or segmenter',
+    'predict': 'draw what a trained detector or segmenter sees in images',
     'swap': 'a config of mmdet or mmseg with a backbone of this package',
     'pretrain': 'train a classifier',
     'evaluate': 'evaluate a classifier',

@@ -63,6 +63,16 @@ def config_options(pairs: Sequence[str]) -> dict[str, Any]:
         raise UsageError(f'--cfg-options takes KEY=VALUE pairs without spaces in them: {error}') from error
 
 
+def check_score_thr(value: float) -> None:
+    """--score-thr of the pictures of detections.
+
+    Raises:
+        UsageError: No score is in its range.
+    """
+    if not 0 <= value <= 1:
+        raise UsageError(f'--score-thr is the lowest score that is drawn, from 0 to 1, not {value:g}.')
+
+
 def classifier_parser(program: str, description: str) -> Parser:
     """A parser with the arguments that training and evaluating a classifier share; see :func:`launch_classifier`."""
     parser = Parser(program, description)

@@ -165,12 +165,10 @@ def _of_openmmlab(name: str, config: Config, size: Size | None) -> Model:
 
 
 def _evaluation_steps(name: str, config: Config, size: Size | None) -> Sequence[Mapping[str, Any]]:
-    """The test pipeline without its annotations."""
-    from ..openmmlab.configs import evaluation_steps
+    """The test pipeline without its annotations, for images of a size where one is given."""
+    from ..openmmlab.test_data import image_steps
 
-    steps = [dict(step) for step in evaluation_steps(config) if 'Annotations' not in str(step['type'])]
-    if not steps:
-        raise UsageError(f'{name} has no test_dataloader.dataset.pipeline, which says how images are prepared.')
+    steps = image_steps(name, config)
     if size is not None:
         scaled = [step for step in steps if 'scale' in step]
         if not scaled:

@@ -109,14 +109,6 @@ def read_config(name: str, options: Mapping[str, Any], custom_imports: bool = Fa
     return config
 
 
-def evaluation_steps(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The steps that images go through in a config's test; none where it does not say them."""
-    data = (config.get('test_dataloader') or {}).get('dataset') or {}
-    while 'dataset' in data or 'datasets' in data:  # wrappers of one data set or of several
-        data = data['dataset'] if 'dataset' in data else data['datasets'][0]
-    return list(data.get('pipeline') or ())
-
-
 def library_of(config: Mapping[str, Any] | Config) -> str | None:
     """The package whose registry knows a config's types: its default_scope, or where the class of its model is from.
 
@@ -129,3 +121,29 @@ def library_of(config: Mapping[str, Any] | Config) -> str | None:
     kind = model.get('type')
     where, dot, _ = (kind if isinstance(kind, str) else f'{getattr(kind, "__module__", "")}.').partition('.')
     return where if dot and where else None
+
+
+def require_library(name: str, config: Mapping[str, Any] | Config) -> str:
+    """:func:`library_of`, one of LIBRARIES.
+
+    Args:
+        name: Of the config, for the error.
+        config: What it holds.
+
+    Raises:
+        UsageError: It is for a classifier, for another library, or does not say for which.
+    """
+    library = library_of(config)
+    if library in LIBRARIES:
+        return library
+    kind, scope = str((config.get('model') or {}).get('type')), config.get('default_scope')
+    if kind.endswith('ImageClassifier'):
+        raise UsageError(
+            f'{name} is for a classifier ({kind}): take ss-backbones pretrain to train it, and ss-backbones evaluate '
+            'to test it.'
+        )
+    given = f'sets default_scope = {scope!r}' if scope else f'sets no default_scope, and its model is {kind}'
+    raise UsageError(
+        f'{name} {given}; expected {" or ".join(map(repr, LIBRARIES))}. It says what library the config is for: '
+        'inherit from a config of that library, or set default_scope.'
+    )

@@ -18,7 +18,7 @@ from ..checkpoints.files import is_safetensors, read_checkpoint
 from ..errors import UsageError
 from ..training.resume import check_unused
 from .backbone_building import own_class
-from .configs import LIBRARIES, library_of, read_config
+from .configs import read_config, require_library
 from .data_check import describe_missing, find_missing
 from .model_check import check_model
 from .swapping.verifying import check_fit
@@ -29,7 +29,7 @@ class Launch:
     """What a library's script needs to be told.
 
     Args:
-        library: One of LIBRARIES.
+        library: 'mmdet' or 'mmseg'.
         work_dir: Of the run; None for the script's own choice.
         own_runner: Whether the config names its Runner.
     """
@@ -69,9 +69,7 @@ def check_launch(
     """
     read = read_config(name, options)
     config = read.to_dict()
-    library = library_of(config)
-    if library not in LIBRARIES:
-        raise UsageError(_no_library(name, config))
+    library = require_library(name, config)
     if checkpoint is not None:
         _check_checkpoint(checkpoint, 'as the second argument')
     elif library == 'mmdet' and resume not in (None, 'auto'):
@@ -90,20 +88,6 @@ def check_launch(
     if resume is None and not config.get('resume') and not dry_run:
         check_unused(work_dir)
     return Launch(library, work_dir, own_runner)
-
-
-def _no_library(name: str, config: Mapping[str, Any]) -> str:
-    kind, scope = str((config.get('model') or {}).get('type')), config.get('default_scope')
-    if kind.endswith('ImageClassifier'):
-        return (
-            f'{name} is for a classifier ({kind}): take ss-backbones pretrain to train it, and ss-backbones evaluate '
-            'to test it.'
-        )
-    given = f'sets default_scope = {scope!r}' if scope else f'sets no default_scope, and its model is {kind}'
-    return (
-        f'{name} {given}; expected {" or ".join(map(repr, LIBRARIES))}. It says what library the config is for: '
-        'inherit from a config of that library, or set default_scope.'
-    )
 
 
 def _check_checkpoint(path: str, where: str) -> None:

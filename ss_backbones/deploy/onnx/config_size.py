@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ...openmmlab.configs import evaluation_steps
+from ...openmmlab.test_data import evaluation_steps
 from .sizes import ImageSize
 
 _LONGEST = 2  # sides that differ more bound an image's short side alone: nearly none is 2048 x 512

@@ -94,8 +94,8 @@ def _change_optimizer(config: Config, library: str, plan: Plan, keep_optimizer: 
             'weight_decay': decay,
         }
         plan.notes.append(
-            f'AdamW in place of SGD, which does not train transformers well: lr={rate:g} for a batch of {_BATCH}, no decay '
-            'for norms, biases and positions. --keep-optimizer leaves SGD.'
+            f'AdamW in place of SGD, which does not train transformers well: lr={rate:g} for a batch of {_BATCH}, no '
+            'decay for norms, biases and positions. --keep-optimizer leaves SGD.'
         )
         if (config.get('auto_scale_lr') or {}).get('base_batch_size') != _BATCH:  # so that another batch is told
             plan.changes[('auto_scale_lr',)] = {'enable': False, 'base_batch_size': _BATCH}
