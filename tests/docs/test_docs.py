@@ -62,6 +62,8 @@ UNTESTED = {
     'source .venv/bin/activate': 'it changes the shell in which it is given',
     'tensorboard': 'a server that runs until it is stopped',
     'sbatch': 'it needs a Slurm cluster; the tests of the script have a stand-in for one',
+    'mkdir': 'a command of the shell',
+    'python tests/docs/first_detector.py': 'it runs a page from start to end, in minutes',
     'torchrun': 'it needs several GPUs',
     'tools/gpu_evidence.sh': 'it needs a GPU; tests/benchmark/test_gpu_evidence.py runs it on a CPU',
 }
@@ -76,6 +78,7 @@ TOLD = (
     'tools/gpu_evidence.sh',
     'ss-backbones train configs/mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py',
     'ss-backbones pretrain configs/imagenet/ss-pvtv2-b0_8xb128_in1k.py',
+    'ss-backbones inherit timm:pvt_v2_b0',
     'ss-backbones inherit timm:pvt_v2_b2',
     'ss-backbones pretrain configs/imagenet/inherit/ss-pvtv2-b0_8xb128_in1k.py',
 )
@@ -171,6 +174,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / 'work_dirs/demo').mkdir(parents=True)
     content = {'state_dict': MODELS.build(demo.model).state_dict(), 'meta': {'dataset_meta': dict(demo.metainfo)}}
     torch.save(content, folder / 'work_dirs/demo/iter_1500.pth')
+    dino = ['mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py', 'SSPVTv2', '--arch', 'b0', '-o', str(folder / 'dino_b0.py')]
+    assert commands.run('swap', dino) == 0
     for block in PYTHON:
         if named := re.search(r'`(\w+\.py)`[^`]*$', block.page.read_text().partition(f'```python\n{block.text}')[0]):
             (folder / named[1]).write_text(block.text)
