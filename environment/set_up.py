@@ -1,7 +1,9 @@
 """Sets up .venv with the tested versions: says what is missing before it starts, and how far it is while mmcv compiles.
 
-Run by `make setup`, which says how the environment is used, with the Python that it shall have; needs nothing but that
-Python.
+    python environment/set_up.py [STACK]
+
+STACK is a folder in stacks/, other versions than the tested ones; they go into .venv-STACK. Run by `make setup`, which
+says how the environment is used, with the Python that it shall have; needs nothing but that Python.
 """
 
 import os
@@ -21,6 +23,7 @@ UV = '0.13.8'  # pinned, because another version may keep another cache and comp
 OLDEST_UV = (0, 8, 4)  # reads what pyproject.toml says about building mmcv
 GIGABYTES = 7.0  # free disk space that is needed: 5.5 stay, the rest is for compiling
 HEARTBEAT = 15.0  # seconds between two lines about what is going on
+STACKS = Path(__file__).resolve().parent / 'stacks'
 
 
 def compiler() -> str | None:
@@ -105,10 +108,11 @@ def report(precompiled: Path, start: float, done: threading.Event) -> None:
         print(f'  {minutes:2} min {seconds:02} s{progress(precompiled)}', flush=True)
 
 
-def sync(uv: str, start: float) -> int:
-    """Let uv bring .venv up to date, with mmcv's build told in lines; returns uv's exit code."""
-    environment = dict(os.environ)
+def sync(uv: str, stack: str, target: Path, start: float) -> int:
+    """Let uv bring an environment up to date, with mmcv's build told in lines; returns uv's exit code."""
+    environment = os.environ | {'UV_PROJECT_ENVIRONMENT': str(target)}
     environment.pop('VIRTUAL_ENV', None)  # of a shell with another environment: uv would warn of it
+    project = ['--project', str(STACKS / stack)] if stack else ['--extra', 'openmmlab', '--extra', 'dev']
     wrapper = Path(__file__).with_name('cxx.py')
     with tempfile.TemporaryDirectory() as folder:
         if ' ' not in str(wrapper):  # which a build takes for two words
@@ -117,20 +121,25 @@ def sync(uv: str, start: float) -> int:
         reporter = threading.Thread(target=report, args=(Path(folder), start, done))
         reporter.start()
         try:
-            command = [uv, 'sync', '--python', sys.executable, '--extra', 'openmmlab', '--extra', 'dev']
-            return subprocess.call(command, cwd=ROOT, env=environment)
+            return subprocess.call([uv, 'sync', '--python', sys.executable, *project], cwd=ROOT, env=environment)
         finally:
             done.set()
             reporter.join()
 
 
-def main() -> int:
-    problems = check_python() + check_compiler()
+def check_stack(stack: str) -> list[str]:
+    stacks = sorted(path.parent.name for path in STACKS.glob('*/pyproject.toml'))
+    return [] if not stack or stack in stacks else [f'There is no stack {stack}; there are {", ".join(stacks)}.']
+
+
+def main(stack: str = '') -> int:
+    problems = check_stack(stack) + check_python() + check_compiler()
+    target = ROOT / (f'.venv-{stack}' if stack else '.venv')
     uv = find_uv()
     if uv is None and subprocess.run([sys.executable, '-c', 'import ensurepip, venv'], capture_output=True).returncode:
         version = '{}.{}'.format(*sys.version_info)
         problems.append(f'Python lacks venv. On Debian and Ubuntu: apt install python{version}-venv')
-    if not (ROOT / '.venv/.set-up').exists():
+    if not (target / '.set-up').exists():
         caches = Path(os.environ.get('UV_CACHE_DIR') or os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
         problems += check_disk([ROOT, caches], GIGABYTES)
         problems += check_disk([Path(tempfile.gettempdir())], 1)
@@ -138,9 +147,9 @@ def main() -> int:
         print('The set-up cannot start:', *problems, sep='\n- ', file=sys.stderr)
         return 1
     start = time.monotonic()
-    print(f'Sets up .venv with Python {sys.version.split()[0]} ({sys.executable}).', flush=True)
+    print(f'Sets up {target.name} with Python {sys.version.split()[0]} ({sys.executable}).', flush=True)
     try:
-        code = sync(uv or install_uv(), start)
+        code = sync(uv or install_uv(), stack, target, start)
     except subprocess.CalledProcessError as error:
         code = error.returncode
     except KeyboardInterrupt:
@@ -148,10 +157,10 @@ def main() -> int:
     if code:
         print('The set-up stopped. Once the cause is out of the way, make setup goes on from here.', file=sys.stderr)
         return code
-    (ROOT / '.venv/.set-up').touch()
+    (target / '.set-up').touch()
     print('Ready.')
     return 0
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:2]))

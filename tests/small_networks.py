@@ -33,7 +33,8 @@ def shallow(arch: Mapping[str, object]) -> dict[str, object]:
 @cache
 def classifier_on_meta(name: str, **options: object) -> nn.Module:
     """A preset, or any model of timm's, without memory for weights, in evaluation mode; nobody's to change."""
-    return timm.create_model(name, device='meta', **options).eval()
+    with torch.device('meta'):
+        return timm.create_model(name, **options).eval()
 
 
 @cache

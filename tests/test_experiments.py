@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
@@ -60,6 +59,7 @@ def test_an_experiment_goes_on_where_it_was(
 
 
 def test_configs_are_counted(tmp_path: Path) -> None:
+    pytest.importorskip('mmdet')
     run('count_swaps.py', tmp_path / 'out.csv', '--match', 'atss_', '--arch', 'b0', cwd=tmp_path)
     states = {row['config']: row['state'] for row in csv.DictReader((tmp_path / 'out.csv').open())}
     assert len(states) > 3 and states['atss/atss_r50_fpn_1x_coco.py'] == 'run'
@@ -67,6 +67,7 @@ def test_configs_are_counted(tmp_path: Path) -> None:
 
 def test_swapped_models_take_a_step(tmp_path: Path) -> None:
     """With one map of classes missing the segmenter takes none, and is told apart from a fault of the swap."""
+    CocoDataset = pytest.importorskip('mmdet.datasets').CocoDataset
     place = write_coco(tmp_path / 'drawn', CocoDataset.METAINFO['classes'], images=2)
     (tmp_path / 'coco/annotations').mkdir(parents=True)
     (tmp_path / 'drawn' / place['ann_file']).rename(tmp_path / 'coco/annotations/instances_train2017.json')
@@ -95,6 +96,7 @@ def test_swapped_models_take_a_step(tmp_path: Path) -> None:
 
 
 def test_the_segmenter_can_be_built() -> None:
+    pytest.importorskip('mmseg')
     config = Config.fromfile(ROOT / 'experiments/camvid.py')
     init_default_scope(config.default_scope)
     with torch.device('meta'):

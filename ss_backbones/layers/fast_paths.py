@@ -24,7 +24,7 @@ def is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether a layer is exactly of this kind and calling it does nothing but compute with its own parameters."""
     if type(layer) is not kind or has_hooks(layer):
         return False
-    if 'forward' in vars(layer) or getattr(layer, '_compiled_call_impl', None) is not None:
+    if 'forward' in layer.__dict__ or getattr(layer, '_compiled_call_impl', None) is not None:
         return False
     return all(type(parameter) in _PLAIN_TENSORS for parameter in layer._parameters.values())
 

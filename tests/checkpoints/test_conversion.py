@@ -11,12 +11,10 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from mmdet.models.backbones import PyramidVisionTransformerV2
 from mmengine.hooks import EMAHook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import ExponentialMovingAverage
 from mmengine.runner.checkpoint import load_checkpoint
-from mmseg.models.backbones import VisionTransformer
 from other_layouts import to_pvt
 from safetensors.torch import load_file, save_file
 from table import PVT_V2, VIT
@@ -117,12 +115,14 @@ def test_every_bit_and_dtype_stays(tmp_path: Path) -> None:
 
 
 def mm_pvt() -> tuple[Weights, nn.Module]:
-    theirs = PyramidVisionTransformerV2(embed_dims=32, num_layers=[2, 2, 2, 2])
+    theirs = pytest.importorskip('mmdet.models.backbones').PyramidVisionTransformerV2(
+        embed_dims=32, num_layers=[2, 2, 2, 2]
+    )
     return theirs.state_dict(), network(settings='uniform', num_classes=0)
 
 
 def mm_vit() -> tuple[Weights, nn.Module]:
-    theirs = VisionTransformer(
+    theirs = pytest.importorskip('mmseg.models.backbones').VisionTransformer(
         img_size=64, embed_dims=192, num_layers=12, num_heads=3, final_norm=True, patch_bias=True
     )
     return theirs.state_dict(), network('ss_vit_tiny_patch16_224', settings='uniform', num_classes=0, img_size=64)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from mmdet.models.backbones import PyramidVisionTransformerV2
 from mmengine.model import BaseModule
 from mmengine.runner.checkpoint import load_state_dict
 from other_layouts import to_pvt
@@ -41,7 +40,12 @@ def test_layouts_and_prefixes(layout: Callable[[dict], dict], prefix: str) -> No
 
 
 def test_mmdet_layout_gives_mmdet_features() -> None:
-    theirs = PyramidVisionTransformerV2(embed_dims=32, num_layers=[2, 2, 2, 2], drop_path_rate=0.0).double().eval()
+    theirs = (
+        pytest.importorskip('mmdet.models.backbones')
+        .PyramidVisionTransformerV2(embed_dims=32, num_layers=[2, 2, 2, 2], drop_path_rate=0.0)
+        .double()
+        .eval()
+    )
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.1 + (parameter.ndim == 1))
@@ -58,7 +62,9 @@ def test_mmdet_layout_gives_mmdet_features() -> None:
 
 
 def test_a_whole_detector_of_mmdet_goes_through_the_hook() -> None:
-    theirs = PyramidVisionTransformerV2(embed_dims=32, num_layers=[2, 2, 2, 2])
+    theirs = pytest.importorskip('mmdet.models.backbones').PyramidVisionTransformerV2(
+        embed_dims=32, num_layers=[2, 2, 2, 2]
+    )
     detector = nn.Module()
     detector.backbone, detector.head = backbone(settings='uniform'), nn.Linear(2, 2)
     weights = {f'backbone.{key}': value for key, value in theirs.state_dict().items()}

@@ -14,7 +14,7 @@ from config_files import CLASSIFIERS, ROOT, read, twin_of  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.registry import MODELS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
-from small_networks import shallow  # noqa: E402
+from small_networks import classifier_on_meta, shallow  # noqa: E402
 from table import DFC, PVT_V2, VIT  # noqa: E402
 from tiny_images import write_classes  # noqa: E402
 
@@ -47,7 +47,7 @@ def test_a_twin_differs_in_its_settings_alone(name: str) -> None:
     row = next(
         row for row in (*PVT_V2, *VIT) if name.split('/ss-')[1].split('_8x')[0].endswith(row.arch.replace('_', '-'))
     )
-    theirs = timm.create_model(row.plain, device='meta', **(dict(img_size=384) if 'ft384' in name else {}))
+    theirs = classifier_on_meta(row.plain, **(dict(img_size=384) if 'ft384' in name else {}))
     assert sum(p.numel() for p in plain.parameters()) == sum(p.numel() for p in theirs.parameters())
 
 

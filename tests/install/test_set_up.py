@@ -76,6 +76,40 @@ def test_a_compiler_that_does_not_work_is_quoted(
     assert str(broken) in problem and 'It says: no standard library' in problem
 
 
+@pytest.mark.parametrize('stack', ['', 'onedl', 'oldest'])
+def test_every_stack_has_an_environment_of_its_own(
+    set_up: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stack: str
+) -> None:
+    """A folder with a project is what uv is given, and .venv-STACK where it puts it."""
+    calls = []
+    environment = tmp_path / (f'.venv-{stack}' if stack else '.venv')
+    environment.mkdir()
+    names = set_up['main'].__globals__
+    monkeypatch.setitem(names, 'ROOT', tmp_path)
+    monkeypatch.setitem(names, 'find_uv', lambda: 'uv')
+    for check in ('check_python', 'check_compiler'):
+        monkeypatch.setitem(names, check, list)
+    monkeypatch.setattr(subprocess, 'call', lambda words, env, **_: calls.append((words, env)) or 0)
+    (environment / '.set-up').touch()
+    assert set_up['main'](*[stack] * bool(stack)) == 0
+    ((words, env),) = calls
+    assert words[:4] == ['uv', 'sync', '--python', sys.executable]
+    assert env['UV_PROJECT_ENVIRONMENT'] == str(environment)
+    if stack:
+        assert words[4] == '--project' and (Path(words[5]) / 'pyproject.toml').is_file()
+        assert Path(words[5]).name == stack
+    else:
+        assert words[4:] == ['--extra', 'openmmlab', '--extra', 'dev']
+
+
+def test_a_stack_that_there_is_not_is_told(
+    set_up: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(set_up['main'].__globals__, 'sync', lambda *arguments: pytest.fail('it started'))
+    assert set_up['main']('newest') == 1
+    assert '- There is no stack newest; there are oldest, onedl.' in capsys.readouterr().err
+
+
 def make(folder: Path, *words: str, goal: str = 'setup') -> subprocess.CompletedProcess[str]:
     """A dry run of the set-up where nothing but the programs in a folder are found."""
     environment = {'PATH': str(folder), 'PYENV_ROOT': str(folder), 'HOME': str(folder)}
@@ -93,6 +127,8 @@ def test_make_finds_a_python_that_runs_and_fits(tmp_path: Path) -> None:
     found = make(tmp_path)
     assert found.returncode == 0 and found.stdout.splitlines()[0] == 'python3.12 environment/set_up.py'
     assert make(tmp_path, 'PYTHON=mine').stdout.splitlines()[0] == 'mine environment/set_up.py'
+    onedl = make(tmp_path, 'STACK=onedl', goal='test').stdout
+    assert onedl.startswith('python3.12 environment/set_up.py onedl\n') and '.venv-onedl/bin/python -m pytest' in onedl
 
 
 @pytest.mark.skipif(shutil.which('make') is None, reason='there is no make')

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from mmcv.ops import roi_align
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -48,6 +47,7 @@ def test_roi_align_reads_the_maps_rightly() -> None:
     # mmcv's RoIAlign takes the memory as contiguous. Channels-last maps would give it wrong numbers, without a word.
     feature = small().eval()(torch.randn(1, 3, 64, 64))[0].detach()
     assert feature.is_contiguous()
+    roi_align = pytest.importorskip('mmcv.ops').roi_align
     whole = roi_align(feature, torch.tensor([[0.0, 0.0, 0.0, 16.0, 16.0]]), (1, 1), 1.0, 16, 'avg', False)
     torch.testing.assert_close(whole[0, :, 0, 0], feature[0].mean(dim=(1, 2)), rtol=0.2, atol=0.1)
 

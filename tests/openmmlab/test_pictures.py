@@ -6,19 +6,25 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmdet.structures import DetDataSample
-from mmengine.structures import InstanceData, PixelData
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import nn
 
 from ss_backbones.openmmlab.inference import _merged
 from ss_backbones.openmmlab.pictures.classes import Classes, distinct_colours
 from ss_backbones.openmmlab.pictures.evaluation import describe
-from ss_backbones.openmmlab.pictures.mmdet_samples import prediction
 from ss_backbones.openmmlab.pictures.painting import NOTHING, ClassMap, Instances, enlarged
 
 RED, BLUE = (200, 0, 0), (0, 0, 200)
 CLASSES = Classes(('apple', 'sea'), (RED, BLUE))
 GREY = torch.full((3, 120, 120), 100, dtype=torch.uint8)
+
+
+def of_detector(threshold: float, model: nn.Module, **found: BaseDataElement) -> Instances:
+    """What is painted of a detector's output."""
+    structures = pytest.importorskip('mmdet.structures')
+    from ss_backbones.openmmlab.pictures.mmdet_samples import prediction
+
+    return prediction(structures.DetDataSample(**found), threshold, model)
 
 
 def mask(top: int, left: int, bottom: int, right: int) -> torch.Tensor:
@@ -109,7 +115,7 @@ def test_panoptic_maps_are_instances() -> None:
     model = nn.Module()
     model.panoptic_fusion_head = nn.Module()
     model.panoptic_fusion_head.num_classes = 2
-    found = prediction(DetDataSample(pred_panoptic_seg=PixelData(sem_seg=segments[None])), 0.5, model)
+    found = of_detector(0.5, model, pred_panoptic_seg=PixelData(sem_seg=segments[None]))
     assert found.labels.tolist() == [0, 1, 0] and found.scores is None
     assert [int(area) for area in found.masks.sum(dim=(1, 2))] == [12, 12, 12]
     assert found.boxes.tolist() == [[0, 0, 3, 2], [6, 0, 7, 5], [0, 3, 3, 5]]
@@ -122,7 +128,7 @@ def test_masks_without_boxes_get_some() -> None:
     instances = InstanceData(
         bboxes=torch.zeros(3, 4), labels=torch.arange(3), scores=torch.tensor([0.9, 0.8, 0.1]), masks=masks
     )
-    found = prediction(DetDataSample(pred_instances=instances), 0.5, nn.Module())
+    found = of_detector(0.5, nn.Module(), pred_instances=instances)
     assert found.boxes.tolist() == [[20, 10, 49, 29]] and found.labels.tolist() == [0]
 
 

@@ -147,6 +147,7 @@ def test_a_traced_model_gives_the_same(make: Small) -> None:
         torch.testing.assert_close(traced(x), model(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.skipif(torch.__version__.startswith('2.6.'), reason='torch 2.6 exports no open number of images')
 @pytest.mark.parametrize('options', [{}, PLAIN, DFC], ids=['ss', 'plain', 'dfc'])
 @every_family
 def test_an_exported_model_gives_the_same(network: type[Network], options: dict) -> None:

@@ -10,9 +10,7 @@ import pytest
 import reference
 import timm
 import torch
-from mmdet.models.backbones import PyramidVisionTransformerV2
 from mmengine.logging import HistoryBuffer
-from mmseg.models.backbones import VisionTransformer
 from other_layouts import resized_by_pillow, to_pvt
 from reference import needs_reference
 from safetensors.torch import save_file
@@ -129,8 +127,12 @@ def test_keys_of_whai362(create: Callable, tmp_path: Path) -> None:
 
 @both_ways
 def test_keys_of_openmmlab(create: Callable, tmp_path: Path) -> None:
-    pvt = noisy(PyramidVisionTransformerV2(embed_dims=32, num_layers=[2, 2, 2, 2]))
-    vit = VisionTransformer(img_size=224, embed_dims=192, num_layers=12, num_heads=3, final_norm=True, patch_bias=True)
+    pvt = noisy(
+        pytest.importorskip('mmdet.models.backbones').PyramidVisionTransformerV2(embed_dims=32, num_layers=[2, 2, 2, 2])
+    )
+    vit = pytest.importorskip('mmseg.models.backbones').VisionTransformer(
+        img_size=224, embed_dims=192, num_layers=12, num_heads=3, final_norm=True, patch_bias=True
+    )
     with torch.no_grad():
         for parameter in vit.parameters():
             parameter.normal_(std=0.1)
