@@ -18,6 +18,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from ..checkpoints.files import read_checkpoint
 from ..errors import OutputError, UsageError
@@ -42,7 +43,8 @@ class Runner(MMEngineRunner):
     - mmengine's loops for epochs and iterations become :class:`EpochLoop` and :class:`IterLoop`.
     - A work dir that another process trains in is refused; a training that comes to NaN is stopped
       (:class:`FiniteHook`).
-    - Ctrl-C and SIGTERM save first (:class:`PreemptionHook`), randomness follows from where the run is
+    - Ctrl-C and SIGTERM save first (:class:`PreemptionHook`), also where processes read the data (:func:`start_worker`);
+      randomness follows from where the run is
       (:class:`RandomnessHook`), and checkpoints of another model are refused (:class:`CheckpointCheckHook`).
 
     Beside mmengine's keys it reads these of its config: ``partial=True`` takes what fits of a checkpoint;
@@ -89,6 +91,15 @@ class Runner(MMEngineRunner):
         for cls in _HOOKS:
             if not any(isinstance(hook, cls) for hook in self._hooks):
                 self.register_hook(cls())
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """Build a loader; its worker processes begin with :func:`start_worker`, unless the config says otherwise."""
+        if isinstance(dataloader, dict):
+            dataloader = {'worker_init_fn': dict(type='ss_backbones.start_worker'), **dataloader}
+        return MMEngineRunner.build_dataloader(dataloader, seed, diff_rank_seed)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the loop, this package's in place of mmengine's."""

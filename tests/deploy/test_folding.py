@@ -155,14 +155,19 @@ def test_nothing_of_a_folded_norm_or_ramp_is_left(kind: str) -> None:
 
 
 def test_bf16_is_the_backbones_own() -> None:
-    model = noisy(pvt(bf16=True))
-    folded, x = fold(model), torch.randn(2, 3, 70, 97)
-    assert all(m.dtype == torch.float32 for m in outputs(folded, x))
-    assert all(p.dtype == torch.float32 for p in folded.parameters())
-    exact = noisy(pvt())
-    exact.load_state_dict(model.state_dict())
-    # Rounding to 8 bits is all that may be in it: it is as near to float32 as the model itself, give or take.
-    assert difference(exact, folded, x) < 2 * difference(exact, model, x)
+    of_folded, of_model = 0.0, 0.0
+    for _ in range(4):
+        model = noisy(pvt(bf16=True))
+        folded, x = fold(model), torch.randn(2, 3, 70, 97)
+        assert all(m.dtype == torch.float32 for m in outputs(folded, x))
+        assert all(p.dtype == torch.float32 for p in folded.parameters())
+        exact = noisy(pvt())
+        exact.load_state_dict(model.state_dict())
+        of_folded += difference(exact, folded, x)
+        of_model += difference(exact, model, x)
+    # Rounding to 8 bits is all that may be in it: on average it is as near to float32 as the model itself. How near
+    # one of them is depends on its weights and on the processor.
+    assert of_folded < 2 * of_model
 
 
 def test_half_precision_stays() -> None:

@@ -4,9 +4,11 @@ A Mask R-CNN (epochs) and a UperNet (iterations) with few blocks, four images of
 """
 
 import logging
+import multiprocessing
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -110,6 +112,27 @@ def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(
     runner.train()
     assert runner.iter == ITERATIONS
     assert_equal(weights(runner), expected)
+
+
+class SignalToAll(Hook):
+    """A cluster's signal, which the processes that read data get before the training does."""
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: object = None):
+        workers = multiprocessing.active_children()
+        assert workers
+        for worker in workers:
+            os.kill(worker.pid, signal.SIGTERM)
+        time.sleep(0.5)  # what a worker's end would need to be noticed
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_to_the_processes_that_read_data_does_not_end_the_training_first(tmp_path: Path):
+    runner = built(config_of(DETECTOR, tmp_path, **{'train_dataloader.num_workers': 1}))
+    runner.register_hook(SignalToAll())
+    with pytest.raises(SystemExit) as stopped:
+        runner.train()
+    runner.call_hook('after_train')
+    assert stopped.value.code == 75 and 'preempted.pth' in how_to_go_on(runner.work_dir)
 
 
 def test_a_second_ctrl_c_and_one_in_a_validation_stop_at_once(capsys: pytest.CaptureFixture):
