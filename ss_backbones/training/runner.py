@@ -43,9 +43,8 @@ class Runner(MMEngineRunner):
     - mmengine's loops for epochs and iterations become :class:`EpochLoop` and :class:`IterLoop`.
     - A work dir that another process trains in is refused; a training that comes to NaN is stopped
       (:class:`FiniteHook`).
-    - Ctrl-C and SIGTERM save first (:class:`PreemptionHook`), also where processes read the data (:func:`start_worker`);
-      randomness follows from where the run is
-      (:class:`RandomnessHook`), and checkpoints of another model are refused (:class:`CheckpointCheckHook`).
+    - Ctrl-C and SIGTERM save first (:class:`PreemptionHook`, :func:`start_worker`), randomness follows from where the
+      run is (:class:`RandomnessHook`), and checkpoints of another model are refused (:class:`CheckpointCheckHook`).
 
     Beside mmengine's keys it reads these of its config: ``partial=True`` takes what fits of a checkpoint;
     ``dry_run=True`` builds everything, makes one step and ends.
