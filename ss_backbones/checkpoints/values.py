@@ -27,8 +27,10 @@ def check_memory(tensors: Mapping[str, Tensor], source: str) -> None:
 
 
 def _other_memory(value: Tensor) -> str:
-    if value.layout != torch.strided or value.is_nested:
-        return f'a nested tensor or one of the layout {value.layout}'
+    if value.layout != torch.strided:
+        return f'of the layout {value.layout}'
+    if value.is_nested:
+        return 'a nested tensor'
     if value.is_quantized:
         return f'quantized ({value.dtype})'
     if value.is_meta:

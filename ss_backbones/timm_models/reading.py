@@ -27,14 +27,12 @@ def register() -> None:
 
 def _for_own_models(theirs: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(theirs)
-    def load_checkpoint(
-        model: nn.Module, checkpoint_path: str, use_ema: bool = True, *args: Any, **options: Any
-    ) -> Any:
-        own = isinstance(model, Classifier | Features)
-        if own and not args and options.get('strict', True) and not (options.get('remap') or options.get('filter_fn')):
-            return load_file(model, str(checkpoint_path), use_ema=use_ema)
-        if own:
-            read_checkpoint(str(checkpoint_path))  # for its words; what becomes of it then is the caller's choice
-        return theirs(model, checkpoint_path, use_ema, *args, **options)
+    def load_checkpoint(model: nn.Module, checkpoint_path: str, *args: Any, **options: Any) -> Any:
+        if not isinstance(model, Classifier | Features):
+            return theirs(model, checkpoint_path, *args, **options)
+        if not args and options.keys() <= {'use_ema', 'device', 'weights_only'}:
+            return load_file(model, str(checkpoint_path), use_ema=options.get('use_ema', True))
+        read_checkpoint(str(checkpoint_path))  # for its words; how it is loaded is the caller's choice
+        return theirs(model, checkpoint_path, *args, **options)
 
     return load_checkpoint
