@@ -1,4 +1,4 @@
-"""Damaged files and tensors that are no weights, by every way in: refused with the file and the cause, nothing loaded."""
+"""Damaged files and tensors that are no weights, by every way in: refused with file and cause, nothing loaded."""
 
 import os
 import shutil
