@@ -9,12 +9,16 @@ import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import timm
 import torch
 from checkout import finish, parser
 from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 from safetensors.torch import save_file
 from table import SMALL
@@ -127,18 +131,19 @@ def into(load: Callable[[nn.Module, Path], object]) -> Callable[[Path], State]:
     return way
 
 
+@cache
+def detector_config() -> Config:
+    """RetinaNet's, with few channels."""
+    config = get_config('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py').model
+    config.backbone = dict(type='SSPVTv2', arch=ARCH)
+    config.neck.update(in_channels=list(ARCH['embed_dims']), out_channels=8)
+    config.bbox_head.update(in_channels=8, feat_channels=8)
+    return config
+
+
 def by_detector(model: nn.Module, file: Path) -> None:
     init_default_scope('mmdet')
-    detector = MODELS.build(
-        dict(
-            type='RPN',
-            backbone=dict(type='SSPVTv2', arch=ARCH),
-            neck=dict(type='FPN', in_channels=list(ARCH['embed_dims']), out_channels=8, num_outs=5),
-            rpn_head=dict(type='RPNHead', in_channels=8, feat_channels=8),
-            train_cfg=None,
-            test_cfg=None,
-        )
-    )
+    detector = MODELS.build(deepcopy(detector_config()))
     detector.backbone = model
     model.init_cfg = dict(type='Pretrained', checkpoint=str(file))
     detector.init_weights()
