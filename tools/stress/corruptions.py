@@ -194,25 +194,31 @@ def outcome(way: Callable[[Path], State], file: Path, good: State, mark: Path) -
     return ('WRONG', 'foreign code was run') if mark.exists() else result
 
 
-def main() -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument('--count', type=int, default=200, help='corrupted files (200), each loaded in 4 ways')
-    given = arguments.parse_args()
-    torch.manual_seed(given.seed)
+def run(count: int, seed: int) -> tuple[dict[str, Counter], list[str]]:
+    """What came of so many files, by corruption and way, and what went wrong."""
+    torch.manual_seed(seed)
     good = {key: value.clone() for key, value in SSPVTv2(ARCH).state_dict().items()}
     counts: dict[str, Counter] = defaultdict(Counter)
     wrong = []
     with tempfile.TemporaryDirectory() as place:
-        for case in range(given.count):
+        mark = Path(place) / 'ran'
+        for case in range(count):
             kind = KINDS[case % len(KINDS)]
-            file, what = corrupt(kind, good, Path(place), random.Random(f'{given.seed} {case}'))
+            file, what = corrupt(kind, good, Path(place), random.Random(f'{seed} {case}'))
             for name, way in WAYS.items():
-                found, why = outcome(way, file, good, Path(place) / 'ran')
+                found, why = outcome(way, file, good, mark)
                 counts[f'{kind}, {name}'][found] += 1
                 if found == 'WRONG':
                     wrong.append(f'case {case}, {what}, {name}: {why}')
-            (Path(place) / 'ran').unlink(missing_ok=True)
-    return finish('corruption, way', ('right', 'refused', 'WRONG'), counts, wrong)
+            mark.unlink(missing_ok=True)
+    return counts, wrong
+
+
+def main() -> int:
+    arguments = parser(__doc__)
+    arguments.add_argument('--count', type=int, default=200, help='corrupted files (200), each loaded in 4 ways')
+    given = arguments.parse_args()
+    return finish('corruption, way', ('right', 'refused', 'WRONG'), *run(given.count, given.seed))
 
 
 if __name__ == '__main__':
