@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ from ss_backbones.training import Runner  # noqa: E402
 from ss_backbones.training.hooks import finite  # noqa: E402
 from ss_backbones.training.resume import newest_checkpoint  # noqa: E402
 from ss_backbones.training.work_dir_lock import lock  # noqa: E402
+
+_RUNS = count()  # mmengine keeps what belongs to a run by its name
 
 
 @MODELS.register_module(force=True)
@@ -47,7 +50,7 @@ def runner(folder: Path, values: list[float], *, by_epoch: bool = False, **optio
         train_cfg=dict(by_epoch=by_epoch, **({'max_epochs': 1} if by_epoch else {'max_iters': len(values)})),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=2)),
-        experiment_name=f'{folder.name}-{len(values)}',
+        experiment_name=f'{folder.name}-{next(_RUNS)}',
         cfg=Config(options),
         load_from=options.get('load_from'),
         resume=options.get('resume', False),

@@ -2,6 +2,7 @@
 depend on the other images of a batch.
 """
 
+import re
 import sys
 from collections import Counter
 from itertools import product
@@ -46,9 +47,9 @@ def run(makes: list[Small], most: int, seed: int) -> tuple[dict[str, Counter], l
 def main() -> int:
     arguments = parser(__doc__)
     arguments.add_argument('--most', type=int, default=40, help='heights and widths from 1 to this (40)')
-    arguments.add_argument('--match', default='', help='networks with this in their names alone')
+    arguments.add_argument('--match', default='', help='only networks whose names match this regular expression')
     given = arguments.parse_args()
-    makes = [make for make in BACKBONES if given.match in str(make)]
+    makes = [make for make in BACKBONES if re.search(given.match, str(make))]
     return finish('network', ('right', 'WRONG'), *run(makes, given.most, given.seed))
 
 
