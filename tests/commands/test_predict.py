@@ -143,7 +143,7 @@ def test_refused_before_anything_is_computed(call, maps: tuple[Path, Path], shap
         ((maps[0], 'no.pth', images), 'no.pth does not exist'),
         (
             (maps[0], 'nan.pth', images),
-            'nan.pth: 1 tensors hold NaN or infinity, the first is decode_head.conv_seg.bias',
+            'nan.pth: 1 tensors hold NaN or infinity, the first is decode_head.conv_seg',
         ),
         ((maps[0], 'sparse.pth', images), 'sparse.pth: decode_head.conv_seg.bias is of the layout torch.sparse_coo'),
         (('no.py', maps[1], images), 'there is no config file no.py'),

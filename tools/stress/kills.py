@@ -146,7 +146,9 @@ def main() -> int:
                 problem = run(training, work_dir, resume=True)
                 problem = '' if problem == 'ended' else problem
                 problem = problem or difference(work_dir / training.last, folder / 'whole' / training.last)
-                counts[kind]['WRONG' if problem else 'same'] += 1
+                result = 'WRONG' if problem else 'same'
+                counts[kind][result] += 1
+                print(f'{kind} {case}: {found}, {result}', file=sys.stderr, flush=True)
                 if problem:
                     text = re.sub(r'\s+', ' ', work_dir.with_suffix('.txt').read_text())[-400:]
                     wrong.append(f'{kind}, case {case}, {found}: {problem} {text}')
