@@ -15,6 +15,17 @@ SIZES = {'scale': SIDE, 'img_scale': SIDE, 'crop_size': SIDE, 'size': SIDE, 'sca
 QUERIES = 20
 DETECTOR = 'mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py'
 SEGMENTER = 'upernet/upernet_ss-pvtv2-b0_8xb2-160k_ade20k-512x512.py'
+_WIDTHS = (
+    'neck.out_channels',
+    'rpn_head.in_channels',
+    'rpn_head.feat_channels',
+    'roi_head.bbox_roi_extractor.out_channels',
+    'roi_head.bbox_head.in_channels',
+    'roi_head.bbox_head.fc_out_channels',
+    'roi_head.mask_roi_extractor.out_channels',
+    'roi_head.mask_head.in_channels',
+    'roi_head.mask_head.conv_out_channels',
+)
 ITERATIONS = 4  # of the detector in two epochs
 
 
@@ -63,6 +74,8 @@ def config_of(name: str, folder: Path, work_dir: Path | None = None, **options: 
     config.train_cfg.update({'max_iters': ITERATIONS} if 'max_iters' in config.train_cfg else {'max_epochs': 2})
     if name == SEGMENTER:
         config.merge_from_dict({f'model.{head}.channels': 16 for head in ('decode_head', 'auxiliary_head')})
+    else:
+        config.merge_from_dict({f'model.{key}': 16 for key in _WIDTHS})
     interval = 1 if 'max_epochs' in config.train_cfg else 2
     config.default_hooks.checkpoint = dict(
         type='CheckpointHook', by_epoch='max_epochs' in config.train_cfg, interval=interval

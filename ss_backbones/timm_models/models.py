@@ -54,8 +54,8 @@ def register(preset: Preset, classifier: type[nn.Module]) -> None:
         dtype: torch.dtype | None = None,
         **kwargs: Any,
     ) -> nn.Module:
-        overlay = dict(kwargs.pop('pretrained_cfg_overlay', None) or {})
-        if overlay.get('file'):
+        overlay, given = dict(kwargs.pop('pretrained_cfg_overlay', None) or {}), kwargs.get('pretrained_cfg')
+        if overlay.get('file') or isinstance(given, Mapping) and given.get('file'):
             overlay['custom_load'] = True  # timm has the model read it then
         if kwargs.get('features_only'):
             kwargs.setdefault('num_classes', 0)  # or a checkpoint without a head would be warned about

@@ -55,6 +55,7 @@ WAYS: dict[str, Callable[[Path], object]] = {
     'init_cfg': lambda file: backbone(init_cfg=dict(type='Pretrained', checkpoint=str(file))).init_weights(),
     'checkpoint_path': lambda file: timm.create_model(**TIMM, checkpoint_path=str(file)),
     'pretrained': lambda file: timm.create_model(**TIMM, pretrained=True, pretrained_cfg_overlay=dict(file=str(file))),
+    'pretrained_cfg': lambda file: timm.create_model(**TIMM, pretrained=True, pretrained_cfg=dict(file=str(file))),
     'features_only': lambda file: timm.create_model(
         'ss_pvt_v2_b0', arch=ARCH, features_only=True, checkpoint_path=str(file)
     ),
@@ -250,6 +251,8 @@ def test_whole_numbers_where_the_network_has_some(make: Callable[..., nn.Module]
         network.register_buffer('steps', torch.tensor(0))
     other.steps += 3
     assert load_weights(model, other.state_dict()).share == 1 and model.steps == 3
+    with pytest.raises(CheckpointError, match='steps is of complex64, and the model has int64'):
+        load_weights(model, {**other.state_dict(), 'steps': torch.tensor(1j)})
 
 
 def test_a_copy_of_a_good_file_is_read_anew(tmp_path: Path) -> None:

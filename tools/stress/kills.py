@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import random
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -149,7 +150,9 @@ def main() -> int:
                 result = 'WRONG' if problem else 'same'
                 counts[kind][result] += 1
                 print(f'{kind} {case}: {found}, {result}', file=sys.stderr, flush=True)
-                if problem:
+                if not problem:
+                    shutil.rmtree(work_dir)
+                else:
                     text = re.sub(r'\s+', ' ', work_dir.with_suffix('.txt').read_text())[-400:]
                     wrong.append(f'{kind}, case {case}, {found}: {problem} {text}')
     return finish('training', ('killed', 'writing', 'too late', 'same', 'WRONG'), counts, wrong)
