@@ -19,6 +19,7 @@ from ss_backbones import CheckpointError, SSPVTv2, load_weights
 from ss_backbones.checkpoints import integrity
 from ss_backbones.checkpoints.conversion import convert
 from ss_backbones.checkpoints.files import read_checkpoint
+from ss_backbones.checkpoints.values import not_finite
 
 ARCH = dict(embed_dims=(16, 32, 40, 64), depths=(1, 1, 1, 1))
 TIMM = dict(model_name='ss_pvt_v2_b0', arch=ARCH, num_classes=0)
@@ -193,7 +194,9 @@ def test_weights_of_other_precisions(dtype: torch.dtype) -> None:
     weights = with_tensor(lambda value: value.to(dtype))
     load_weights(model, weights)
     assert torch.equal(model.state_dict()[WEIGHT], weights[WEIGHT].float())
+    assert not not_finite(weights.items())
     weights[WEIGHT] = torch.full_like(weights[WEIGHT].float(), torch.nan).to(dtype)
+    assert not_finite(weights.items()) == [WEIGHT]
     with pytest.raises(CheckpointError, match=f'1 tensors hold NaN or infinity, the first is {WEIGHT}'):
         load_weights(model, weights)
 

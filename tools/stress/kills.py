@@ -21,7 +21,11 @@ from unittest import mock
 from checkout import finish, parser
 
 _CONTEXT = multiprocessing.get_context('forkserver')
-_CONTEXT.set_forkserver_preload(['torch', 'timm', 'mmengine.runner', 'mmdet.apis', 'mmseg.apis'])
+# imported once for all trainings, as that takes longer than one of them
+_CONTEXT.set_forkserver_preload(
+    ['mmdet.apis', 'mmdet.datasets', 'mmdet.models', 'mmseg.apis', 'mmseg.datasets', 'mmseg.models']
+    + ['ss_backbones.classification', 'ss_backbones.openmmlab', 'ss_backbones.training']
+)
 _PATIENCE = 600  # seconds for one training
 _WRITING = '*.part'  # a checkpoint that is not complete
 _KILLED = ('killed', 'writing')  # without and with such a file left
