@@ -191,8 +191,8 @@ def _check_block(block: Mapping[str, Tensor], where: str) -> None:
     for key, tensor in block.items():
         if not tensor.is_floating_point():
             raise ProbeError(
-                f'{where}: {key} is {tensor.dtype}; expected are plain floating-point weights. Give the checkpoint as it '
-                'was saved in training, not a converted one.'
+                f'{where}: {key} is {tensor.dtype}; expected are plain floating-point weights. Give the checkpoint as '
+                'it was saved in training, not a converted one.'
             )
     fc1 = tuple(block['mlp.fc1.weight'].shape)
     try:
