@@ -2,8 +2,9 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import mkdtemp
 
-from config_files import tiny_dataset
+from config_files import load, tiny_dataset
 from mmengine.config import Config
 from small_networks import shallow
 
@@ -12,6 +13,20 @@ import ss_backbones
 SIDE = (64, 64)
 SIZES = {'scale': SIDE, 'img_scale': SIDE, 'crop_size': SIDE, 'size': SIDE, 'scales': [SIDE]}
 QUERIES = 20
+DETECTOR = 'mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py'
+SEGMENTER = 'upernet/upernet_ss-pvtv2-b0_8xb2-160k_ade20k-512x512.py'
+_WIDTHS = (
+    'neck.out_channels',
+    'rpn_head.in_channels',
+    'rpn_head.feat_channels',
+    'roi_head.bbox_roi_extractor.out_channels',
+    'roi_head.bbox_head.in_channels',
+    'roi_head.bbox_head.fc_out_channels',
+    'roi_head.mask_roi_extractor.out_channels',
+    'roi_head.mask_head.in_channels',
+    'roi_head.mask_head.conv_out_channels',
+)
+ITERATIONS = 4  # of the detector in two epochs
 
 
 def shrink(value: object) -> None:
@@ -50,4 +65,21 @@ def make_tiny(config: Config, folder: Path, images: int = 2) -> Config:
     config.visualizer.vis_backends = []
     config.update(work_dir=str(folder / 'work'), experiment_name=folder.name, log_level='ERROR')
     config.randomness = {'seed': 0}
+    return config
+
+
+def config_of(name: str, folder: Path, work_dir: Path | None = None, **options: object) -> Config:
+    """A tiny training of the detector or the segmenter; its images are the same as every other's."""
+    config = make_tiny(load(name), Path(mkdtemp(dir=folder)), images=4)
+    config.train_cfg.update({'max_iters': ITERATIONS} if 'max_iters' in config.train_cfg else {'max_epochs': 2})
+    if name == SEGMENTER:
+        config.merge_from_dict({f'model.{head}.channels': 16 for head in ('decode_head', 'auxiliary_head')})
+    else:
+        config.merge_from_dict({f'model.{key}': 16 for key in _WIDTHS})
+    interval = 1 if 'max_epochs' in config.train_cfg else 2
+    config.default_hooks.checkpoint = dict(
+        type='CheckpointHook', by_epoch='max_epochs' in config.train_cfg, interval=interval
+    )
+    config.update(work_dir=str(work_dir or folder / 'work'), log_level='INFO', experiment_name=None)
+    config.merge_from_dict(options)
     return config

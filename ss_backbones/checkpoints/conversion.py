@@ -16,6 +16,7 @@ from .extraction import AVERAGE, extract, some, starts
 from .files import read_checkpoint
 from .identification import Identification, find_known, identify, known_keys, known_networks
 from .official import hold_as_official
+from .values import check_numbers, in_words, not_finite
 from .writing import SAFETENSORS, write_checkpoint, write_safetensors
 
 _OTHER_NAME = (
@@ -91,7 +92,8 @@ def convert(
 
     Raises:
         CheckpointError: The source cannot be read, holds none of the weights that are wanted, or no tensor of this
-            package's networks.
+            package's networks; or a tensor is none in ordinary memory, or of whole or complex numbers in the place of a
+            weight. Weights that are not finite are converted, and the report says so.
         OutputError: ``out`` exists, lies in no folder, cannot be written, or is called .safetensors without being
             that. No file is written then.
         ValueError: The layout is unknown.
@@ -108,12 +110,16 @@ def convert(
         )
     weights, outside = _weights(extracted.tensors, name)
     identification = identify(weights, name)
+    check_numbers(weights, identification.network.state, name, finite=False)
     about = {'format': 'pt', 'layout': layout, 'weights': extracted.kind, 'ss_backbones': __version__}
     if identification.fits:
         about |= {'network': identification.network.name, 'settings': identification.network.settings}
         if identification.network.mlp:
             about['mlp'] = identification.network.mlp
+    broken = not_finite(weights.items())
     notes = hold_as_official(weights, identification.network.ramps) if layout == 'official' else ()
+    if broken:
+        notes = (*notes, f'NOT FINITE: {in_words(broken)}. Networks refuse them, unless partial=True is passed.')
     start = LAYOUTS[layout]
     tensors = with_activations({start + key: value for key, value in weights.items()}, activations_in(weights), start)
     if safetensors:

@@ -9,6 +9,7 @@ from ..errors import CheckpointError
 from ..networks.base import KeyMap, StateDict
 from .activations import activations_in, with_activations
 from .key_maps import to_own_keys
+from .values import check_memory
 
 AVERAGE, RAW, ONLY = 'the average', 'the raw weights', 'its only weights'
 
@@ -16,6 +17,7 @@ _PREFIXES = ('module.', '_orig_mod.', 'model.', 'backbone.')
 _AVERAGED = ('state_dict_ema', 'model_ema')
 _RAW_OF_MMENGINE = 'ema_state_dict'  # with mmengine's EMAHook 'state_dict' is the average, and this the raw weights
 _CONTAINERS = ('state_dict', 'model', 'module')
+_DEEPEST = 10  # such containers within each other; a mapping may contain itself
 
 
 @dataclass(frozen=True)
@@ -33,17 +35,24 @@ class Extracted:
     left_out: tuple[str, ...]
 
 
-def extract(checkpoint: Mapping[str, object], name: str, average: bool) -> Extracted:
+def extract(checkpoint: Mapping[str, object], name: str, average: bool, *, depth: int = 0) -> Extracted:
     """The weights inside a checkpoint.
 
     Args:
         checkpoint: What its file holds.
         name: What to call it in errors.
         average: Prefer averaged weights to raw ones where the checkpoint has both; or else the raw ones.
+        depth: In how many others the checkpoint stands.
 
     Raises:
-        CheckpointError: It holds no tensors, or, unless ``average``, no others than averaged ones.
+        CheckpointError: It holds no tensors, or, unless ``average``, no others than averaged ones; it contains itself;
+            or a tensor is none in ordinary memory (see :func:`~.values.check_memory`).
     """
+    if depth > _DEEPEST:
+        raise CheckpointError(
+            f'{name} has its weights in more than {_DEEPEST} mappings within each other (its entries: '
+            f'{some(checkpoint)}). Does one contain itself? Give the state dict alone.'
+        )
     kinds = _kinds(checkpoint)
     order = (*_AVERAGED, *_CONTAINERS) if average else (_RAW_OF_MMENGINE, *_CONTAINERS)
     taken = next((key for key in order if key in kinds), None)
@@ -53,9 +62,10 @@ def extract(checkpoint: Mapping[str, object], name: str, average: bool) -> Extra
             raise CheckpointError(f'{name} holds an average and no raw weights (its entries: {some(checkpoint)}).')
         if not tensors:
             raise CheckpointError(f'{name} holds no tensors (its entries: {some(checkpoint)}). Is it a checkpoint?')
+        check_memory(tensors, name)
         left_out = tuple(str(key) for key in checkpoint if key not in tensors)
         return Extracted(with_activations(tensors, activations_in(checkpoint)), ONLY, left_out)
-    inner = extract(checkpoint[taken], name, average)
+    inner = extract(checkpoint[taken], name, average, depth=depth + 1)
     kind = inner.kind if kinds[taken] == ONLY else kinds[taken]
     named = {key: f'{key} ({what})' for key, what in kinds.items() if what != ONLY}
     left_out = [named.get(key, str(key)) for key in checkpoint if key != taken]

@@ -3,10 +3,11 @@
 import hashlib
 import json
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
@@ -14,19 +15,23 @@ import torch
 from ..errors import CheckpointError
 from ..layers.mlp import ALL_ACTIVATIONS
 from .activations import with_activations
+from .integrity import check_bytes
 
+MapLocation = str | torch.device | Callable[..., Any] | None  # as torch.load has it
 _LONGEST_HEADER = 100_000_000  # bytes, as safetensors has it
 
 
-def read_checkpoint(source: str) -> Mapping[str, object]:
+def read_checkpoint(source: str, map_location: MapLocation = 'cpu') -> Mapping[str, object]:
     """What a checkpoint holds, read without running anything that is in it.
 
     Args:
         source: A file of any name (safetensors, or what torch.save wrote; the content tells), or its http(s) address.
             Downloads are kept in torch's hub folder.
+        map_location: Where the tensors of torch.save's files go.
 
     Raises:
-        CheckpointError: It is missing, a directory, empty, damaged, or no checkpoint; the text names it.
+        CheckpointError: It is missing, a directory, empty, damaged as far as its format tells (see
+            :mod:`.integrity`), or no checkpoint; the text names it.
     """
     if not source.strip():
         raise CheckpointError('The checkpoint is an empty text. Give the path of a checkpoint file.')
@@ -39,7 +44,8 @@ def read_checkpoint(source: str) -> Mapping[str, object]:
     if path.stat().st_size == 0:
         raise CheckpointError(f'{source} is empty (0 bytes). Was it written or copied to the end?')
     try:
-        checkpoint = _load(path)
+        check_bytes(path)
+        checkpoint = _load(path, map_location)
     except PermissionError as error:
         raise CheckpointError(f'{source} may not be read: {error.strerror}.') from error
     except UnpicklingError as error:
@@ -49,15 +55,15 @@ def read_checkpoint(source: str) -> Mapping[str, object]:
         ) from error
     except Exception as error:  # damaged files raise a dozen kinds; the message must name the file whichever it is
         raise CheckpointError(
-            f'{source} cannot be read as a checkpoint ({reason(error)}). Is it truncated? Its size is '
-            f'{path.stat().st_size} bytes; compare with the original.'
+            f'{source} cannot be read as a checkpoint ({reason(error)}). Is it truncated or damaged? Its '
+            f'size is {path.stat().st_size} bytes; compare with the original.'
         ) from error
     if not isinstance(checkpoint, Mapping):
         raise CheckpointError(f'{source} holds a {type(checkpoint).__name__}, not a checkpoint with named tensors.')
     return checkpoint
 
 
-def _load(path: Path) -> object:
+def _load(path: Path, map_location: MapLocation) -> object:
     if is_safetensors(path):
         from safetensors import safe_open  # only those who use the format need it
 
@@ -66,7 +72,7 @@ def _load(path: Path) -> object:
             known = (file.metadata() or {}).get(ALL_ACTIVATIONS)  # as write_safetensors notes them
         return with_activations(tensors, json.loads(known)) if known else tensors
     with _namespaces_allowed():
-        return torch.load(path, map_location='cpu', weights_only=True)
+        return torch.load(path, map_location=map_location, weights_only=True)
 
 
 def is_safetensors(path: Path) -> bool:

@@ -29,7 +29,8 @@ def load_weights(
         source: A file (.pth, .pt, .safetensors), an http(s) address, or the mapping that such a file holds.
         prefix: Where the network stands in the checkpoint, such as 'backbone.'; None finds it.
         use_ema: Prefer averaged weights where the checkpoint has both.
-        partial: Take whatever fits, on purpose, from a checkpoint of another network. The module's own ramps stay.
+        partial: Take whatever fits, on purpose, from a checkpoint of another network, and weights that are not finite.
+            The module's own ramps stay.
 
     Returns:
         What matched, was missing, unexpected or of the wrong shape.
@@ -41,7 +42,9 @@ def load_weights(
             be there. Nothing is loaded then.
         CheckpointError: The file is missing, a directory, empty, damaged or no checkpoint; nothing lies under
             ``prefix``; it is of a folded model and the network is not folded, or the other way round (see
-            :func:`~ss_backbones.fold`); or the network is on the meta device. Nothing is loaded then either.
+            :func:`~ss_backbones.fold`); it holds tensors that are sparse, quantized, expanded or without numbers, or
+            weights of whole or complex numbers; unless ``partial``, weights that are NaN or infinite; or the network is
+            on the meta device. Nothing is loaded then either.
     """
     if not isinstance(source, str | PathLike | Mapping):
         raise CheckpointError(f'The checkpoint must be a path, an address or a mapping, not {type(source).__name__}.')

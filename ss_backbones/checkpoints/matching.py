@@ -14,6 +14,7 @@ from .extraction import find_prefix, under
 from .key_maps import to_own_keys
 from .ramps import expected_ramps, move_ramps, same_ramp
 from .resizing import resize_first_conv
+from .values import check_numbers
 
 HEAD = 'head.'  # the classifier's, which may differ: other data have other classes
 _CLASS_TOKEN = 'cls_token'
@@ -129,7 +130,8 @@ def match(
     Raises:
         MismatchError: Nothing fits; or, unless ``partial``, the weights are of another network, see
             :func:`~ss_backbones.load_weights`.
-        CheckpointError: Nothing lies under ``prefix``, or one of the two is folded and the other is not.
+        CheckpointError: Nothing lies under ``prefix``; one of the two is folded and the other is not; weights are of
+            whole or complex numbers; or, unless ``partial``, they are not finite.
     """
     own = module.state_dict()
     if prefix is None:
@@ -143,7 +145,9 @@ def match(
     problem = 'nothing fits' if not report.matched else '' if partial else _other_network(report, ramps, module)
     if problem:
         raise MismatchError(report, problem, 'To take what fits on purpose, pass partial=True.')
-    return Match({key: renamed[key] for key in report.matched}, report)
+    tensors = {key: renamed[key] for key in report.matched}
+    check_numbers(tensors, own, source, finite=not partial, advice='To take them all the same, pass partial=True.')
+    return Match(tensors, report)
 
 
 def adapt(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,11 +11,12 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import load_checkpoint
+from mmengine.runner.checkpoint import load_state_dict
 from mmengine.structures import BaseDataElement
-from torch import nn
+from torch import Tensor, nn
 
 from ..checkpoints.files import read_checkpoint, reason
+from ..checkpoints.values import check_memory, check_numbers
 from ..errors import CheckpointError, UsageError
 from .configs import require_library
 from .test_data import image_steps, metainfo_of_test_set
@@ -47,13 +49,13 @@ class Inference:
         self.name, self.config = name, config
         self.library = require_library(name, config)
         where = _find_device(device)
-        meta = read_checkpoint(checkpoint).get('meta')  # before anything is built, for its words about a damaged one
+        content = read_checkpoint(checkpoint)  # before anything is built, for its words about a damaged one
         init_default_scope(self.library)
-        self.metainfo = _merged(metainfo_of_test_set(config), _metainfo_of_training(meta))
+        self.metainfo = _merged(metainfo_of_test_set(config), _metainfo_of_training(content.get('meta')))
         steps = image_steps(name, config)
         try:
             self._pipeline = Compose(steps)
-            self.model = _load_model(config, checkpoint).to(where).eval()
+            self.model = _load_model(config, content, checkpoint).to(where).eval()
         except MISFITS as error:
             if isinstance(error, CheckpointError):
                 raise
@@ -108,13 +110,19 @@ def _merged(of_config: Mapping[str, Any], of_training: Mapping[str, Any]) -> dic
     return {'classes': classes, 'palette': owner.get('palette')}
 
 
-def _load_model(config: Config, checkpoint: str) -> nn.Module:
+def _load_model(config: Config, content: Mapping[str, Any], checkpoint: str) -> nn.Module:
     """The model with its weights; the libraries' own loading forgives any mismatch."""
+    given = content.get('state_dict', content)
+    weights = OrderedDict((key.removeprefix('module.'), value) for key, value in given.items())
+    weights._metadata = getattr(given, '_metadata', {})  # which holds the activations
+    tensors = {key: value for key, value in weights.items() if isinstance(value, Tensor)}
+    check_memory(tensors, checkpoint)
     if 'init_cfg' in config.model.get('backbone', {}):
         config.model.backbone.init_cfg = None
     model = revert_sync_batchnorm(MODELS.build(config.model))
+    check_numbers(tensors, model.state_dict(), checkpoint, finite=True)
     try:
-        load_checkpoint(model, checkpoint, map_location='cpu', strict=True, logger='silent')
+        load_state_dict(model, weights, strict=True, logger='silent')
     except RuntimeError as error:
         raise CheckpointError(
             f'{checkpoint} holds the weights of another model than the one in {config.filename}: '

@@ -1,7 +1,10 @@
 """The integration with timm: importing this registers the models."""
 
+from . import reading
 from .classifier import Classifier, ColumnarClassifier, StagedClassifier
 from .models import SSPVTv2Classifier, SSViTClassifier, model_names, register
+
+reading.register()
 
 __all__ = [
     'Classifier',

@@ -10,7 +10,7 @@ from torch.nn.modules.module import _IncompatibleKeys
 
 from ..networks.arguments import Settings, check_count, check_flag, explain_unknown
 from ..settings import BlockSetting
-from .weights import as_own
+from .weights import as_own, load_file
 
 
 class Classifier:
@@ -95,7 +95,7 @@ class Classifier:
     ) -> _IncompatibleKeys:
         """Torch's own; with ``strict``, weights of any layout, channels or position table are made the model's before.
 
-        timm's ``checkpoint_path`` comes here. A head that they lack or that has other classes stays as it is, with a
+        A head that they lack or that has other classes stays as it is, with a
         warning; whatever else does not fit is refused, and nothing is loaded then.
 
         Raises:
@@ -104,6 +104,17 @@ class Classifier:
         if strict:
             state_dict = as_own(self, state_dict, assign)
         return super().load_state_dict(state_dict, strict, assign)
+
+    def load_pretrained(self, path: str) -> None:
+        """Load a file of any layout; timm's ``pretrained=True`` with a file comes here.
+
+        The file's head is taken where it has the model's classes, and the model's configuration does not ask for a new
+        one (``num_classes`` of -1 there, as timm's train.py has it).
+
+        Raises:
+            CheckpointError: The file cannot be read, or is of another network; the text names it.
+        """
+        load_file(self, path, with_head=self.pretrained_cfg['num_classes'] >= 0)
 
     def get_classifier(self) -> nn.Module:
         """The head, or an Identity for no classes."""

@@ -54,6 +54,9 @@ def register(preset: Preset, classifier: type[nn.Module]) -> None:
         dtype: torch.dtype | None = None,
         **kwargs: Any,
     ) -> nn.Module:
+        overlay, given = dict(kwargs.pop('pretrained_cfg_overlay', None) or {}), kwargs.get('pretrained_cfg')
+        if overlay.get('file') or isinstance(given, Mapping) and given.get('file'):
+            overlay['custom_load'] = True  # timm has the model read it then
         if kwargs.get('features_only'):
             kwargs.setdefault('num_classes', 0)  # or a checkpoint without a head would be warned about
 
@@ -68,6 +71,7 @@ def register(preset: Preset, classifier: type[nn.Module]) -> None:
             feature_cfg=dict(out_indices=classifier.feature_indices, feature_cls=Features),
             pretrained_filter_fn=checkpoint_filter_fn,
             pretrained_strict=False,  # the filter has been strict
+            pretrained_cfg_overlay=overlay,
             **kwargs,
         )
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 
 from ..checkpoints.extraction import extract
+from ..checkpoints.files import read_checkpoint
 from ..checkpoints.loading import check_memory
 from ..checkpoints.matching import HEAD, match
 from ..checkpoints.resizing import FIRST_CONV
@@ -17,7 +18,14 @@ _logger = logging.getLogger(__name__)
 _WRAPPED = 'model.'  # where timm's wrapper for features_only keeps the network
 
 
-def as_own(module: nn.Module, weights: Mapping[str, object], assign: bool = False) -> dict[str, Tensor]:
+def as_own(
+    module: nn.Module,
+    weights: Mapping[str, object],
+    assign: bool = False,
+    *,
+    source: str = 'the given weights',
+    use_ema: bool = True,
+) -> dict[str, Tensor]:
     """Weights of any layout that :func:`~ss_backbones.load_weights` knows, as the module's whole state dict.
 
     A head that the weights lack or that has other classes is the module's own, with a warning.
@@ -26,17 +34,18 @@ def as_own(module: nn.Module, weights: Mapping[str, object], assign: bool = Fals
         module: The network, which is left as it is.
         weights: What a checkpoint holds.
         assign: They are to become the module's tensors, which may then be on the meta device.
+        source: What to call them in errors.
+        use_ema: Prefer averaged weights where there are both.
 
     Raises:
         MismatchError: They are of another network, or lack a tensor other than the head's.
-        CheckpointError: There are none, they are folded and the module is not or the other way round, or the module is
-            on the meta device.
+        CheckpointError: There are none, or they cannot be used, see :func:`~ss_backbones.load_weights`; or the module
+            is on the meta device.
     """
     if not assign:
         check_memory(module)
-    source = 'the given weights'
     try:
-        found = match(extract(weights, source, average=True).tensors, module, source=source)
+        found = match(extract(weights, source, average=use_ema).tensors, module, source=source)
     except MismatchError as error:
         raise MismatchError(error.report, error.problem, _advice('partial=True')) from error
     report = found.report
@@ -56,6 +65,25 @@ def as_own(module: nn.Module, weights: Mapping[str, object], assign: bool = Fals
 def _advice(*options: str) -> str:
     call = ', '.join(('model', 'FILE', *options))
     return f"To take what fits and keep the model's own for the rest, call ss_backbones.load_weights({call})."
+
+
+def load_file(model: nn.Module, path: str, *, use_ema: bool = True, with_head: bool = True) -> _IncompatibleKeys:
+    """Load a file of any layout into a timm model of this package, all of it or nothing.
+
+    Args:
+        model: A classifier, or its :class:`Features`.
+        path: The file.
+        use_ema: Prefer averaged weights where it has both.
+        with_head: Load the head too, where it fits.
+
+    Raises:
+        CheckpointError: The file cannot be read, or does not fit; the text names it.
+    """
+    network = model.model if isinstance(model, Features) else model
+    own = as_own(network, read_checkpoint(path), source=path, use_ema=use_ema)
+    if not with_head:
+        own = {key: value for key, value in own.items() if not key.startswith(HEAD)}
+    return nn.Module.load_state_dict(network, own, strict=with_head)
 
 
 def checkpoint_filter_fn(weights: Mapping[str, object], model: nn.Module) -> dict[str, Tensor]:

@@ -210,7 +210,7 @@ def bad_files(folder: Path) -> dict[str, tuple[object, str]]:
     return {
         'truncated': (
             folder / 'truncated.pth',
-            r'truncated.pth cannot be read as a checkpoint \(.*\). Is it truncated\?',
+            r'truncated.pth cannot be read as a checkpoint \(.*\). Is it truncated or damaged\?',
         ),
         'truncated safetensors': (folder / 'truncated.safetensors', 'cannot be read as a checkpoint'),
         'empty': (folder / 'empty.pth', r'empty.pth is empty \(0 bytes\)'),

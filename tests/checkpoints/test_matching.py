@@ -139,12 +139,11 @@ WAYS: dict[str, tuple[Callable[[Path], nn.Module], int]] = {
         0,
     ),
     'checkpoint_path': (lambda file: timm.create_model(VIT, num_classes=5, img_size=96, checkpoint_path=str(file)), 1),
-    # the filter puts in place what timm would throw away, and timm loads the rest
     'pretrained': (
         lambda file: timm.create_model(
             VIT, pretrained=True, pretrained_cfg_overlay=dict(file=str(file)), num_classes=5, img_size=96
         ),
-        2,
+        1,
     ),
     'features_only': (
         lambda file: timm.create_model(VIT, features_only=True, img_size=96, checkpoint_path=str(file)),

@@ -121,6 +121,10 @@ def test_refused_before_anything_is_computed(call, maps: tuple[Path, Path], shap
     pipeline = "[dict(type='PackSegInputs')]"
     text = f'_base_ = {str(maps[0])!r}\ntest_dataloader = dict(dataset=dict(pipeline={pipeline}))\n'
     Path('unloaded.py').write_text(text)
+    for name, change in (('nan', lambda value: value * torch.nan), ('sparse', torch.Tensor.to_sparse)):
+        state = torch.load(maps[1])
+        state['state_dict']['decode_head.conv_seg.bias'] = change(state['state_dict']['decode_head.conv_seg.bias'])
+        torch.save(state, f'{name}.pth')
     Path('taken').mkdir()
     Path('taken/000001.png').write_text('mine')
     for arguments, text in (
@@ -137,6 +141,11 @@ def test_refused_before_anything_is_computed(call, maps: tuple[Path, Path], shap
         ((*maps, images, '--device', 'meta'), '--device meta: there is no such device here'),
         ((maps[0], shapes[1], images), 'holds the weights of another model'),
         ((maps[0], 'no.pth', images), 'no.pth does not exist'),
+        (
+            (maps[0], 'nan.pth', images),
+            'nan.pth: 1 tensors hold NaN or infinity, the first is decode_head.conv_seg',
+        ),
+        ((maps[0], 'sparse.pth', images), 'sparse.pth: decode_head.conv_seg.bias is of the layout torch.sparse_coo'),
         (('no.py', maps[1], images), 'there is no config file no.py'),
         (('classifier.py', maps[1], images), 'is for a classifier'),
         (('blind.py', maps[1], images), 'has no test_dataloader.dataset.pipeline'),

@@ -174,10 +174,7 @@ def file_with(folder: Path, name: str, weights: dict[str, Tensor]) -> Path:
         ('SOURCE nothing.py OUT --images IMAGES', 'there is no config file nothing.py'),
         ('SHORT NAME OUT --images IMAGES', 'the checkpoint has no blocks.11'),
         ('LACKING NAME OUT --images IMAGES', 'is not complete, 1 tensors are missing'),
-        (
-            'NAN NAME OUT --images IMAGES',
-            '1 tensors have entries that are not finite, the first is blocks.3.norm1.bias',
-        ),
+        ('NAN NAME OUT --images IMAGES', '1 tensors hold NaN or infinity, the first is blocks.3.norm1.bias'),
         ('NOWHERE NAME OUT --images IMAGES', 'does not exist'),
         ('timm:no_such_model NAME OUT --images IMAGES', 'timm has no model no_such_model'),
         ('SOURCE NAME OUT.bin --images IMAGES', 'must end in .pth or .safetensors'),

@@ -239,6 +239,9 @@ def _check(words: list[str]) -> None:
     elif words[0] == 'tools/dist_train.sh':
         assert (ROOT / words[0]).is_file() and words[2].isdigit()
         _check_arguments('pretrain', [words[1], *words[3:]])
+    elif words[0] == 'python' and words[1].startswith('tools/stress/'):
+        script = (ROOT / words[1]).read_text()  # test_stress.py runs it
+        assert all(f"'{word}'" in script for word in words if word.startswith('--'))
     elif words[0] == 'python' and words[1].startswith('experiments/'):
         assert (ROOT / words[1]).is_file()  # test_experiments.py runs it
     elif words[0] == 'python':

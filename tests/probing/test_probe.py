@@ -496,7 +496,10 @@ BAD = {
         'torch.int64',
         'floating-point',
     ),
-    'no values': (changed(lambda s: s.update({k: v.to('meta') for k, v in s.items()})), 'on the device meta'),
+    'no values': (
+        changed(lambda s: s.update({k: v.to('meta') for k, v in s.items()})),
+        'is on the meta device, without numbers',
+    ),
     'a lost gate': (without('blocks.2.mlp.dfc.gate.bias'), 'lacks blocks.2.mlp.dfc.gate.bias'),
     'a lost GL1': (without('blocks.0.mlp.dfc.gl1'), 'lacks blocks.0.mlp.dfc.gl1.weight, blocks.0.mlp.dfc.gl1.bias'),
     'a block without DFC': (without('blocks.1.mlp.dfc.'), 'lacks blocks.1.mlp.dfc.gl1.weight'),

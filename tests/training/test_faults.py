@@ -1,8 +1,11 @@
-"""What must not pass in silence: losses and weights that are not finite, full disks, two trainings in one folder."""
+"""What must not pass in silence: what is not finite, damaged checkpoints, full disks, two trainings in one folder."""
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,10 +19,13 @@ from mmengine.registry import MODELS  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
-from ss_backbones.errors import OutputError, TrainingError, UsageError  # noqa: E402
+from ss_backbones.errors import CheckpointError, OutputError, TrainingError, UsageError  # noqa: E402
 from ss_backbones.training import Runner  # noqa: E402
 from ss_backbones.training.hooks import finite  # noqa: E402
+from ss_backbones.training.resume import newest_checkpoint  # noqa: E402
 from ss_backbones.training.work_dir_lock import lock  # noqa: E402
+
+_RUNS = count()  # mmengine keeps what belongs to a run by its name
 
 
 @MODELS.register_module(force=True)
@@ -44,8 +50,10 @@ def runner(folder: Path, values: list[float], *, by_epoch: bool = False, **optio
         train_cfg=dict(by_epoch=by_epoch, **({'max_epochs': 1} if by_epoch else {'max_iters': len(values)})),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=2)),
-        experiment_name=f'{folder.name}-{len(values)}',
+        experiment_name=f'{folder.name}-{next(_RUNS)}',
         cfg=Config(options),
+        load_from=options.get('load_from'),
+        resume=options.get('resume', False),
         log_level='WARNING',
     )
 
@@ -82,6 +90,84 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path, monkeypatch: 
     with pytest.raises(TrainingError, match='At iteration 2 1 tensors hold NaN or infinity.*no checkpoint is written'):
         runner(tmp_path, [1.0, NAN, 1.0]).train()
     assert not list(tmp_path.glob('*.pth*'))
+
+
+# ---- checkpoints
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training, with iter_2.pth and iter_4.pth."""
+    folder = tmp_path_factory.mktemp('trained')
+    runner(folder, [1.0, 2.0, 3.0, 4.0]).train()
+    return folder
+
+
+def flip(file: Path) -> None:
+    """Change a bit of the weight."""
+    weight = torch.load(file, weights_only=True)['state_dict']['layer.weight'].numpy().tobytes()
+    content = bytearray(file.read_bytes())
+    content[content.rindex(weight)] ^= 1
+    file.write_bytes(content)
+
+
+def test_a_damaged_checkpoint_is_passed_over(trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    for name in ('iter_2.pth', 'iter_4.pth'):
+        shutil.copy(trained / name, tmp_path / name)
+    flip(tmp_path / 'iter_4.pth')
+    run = runner(tmp_path, [1.0] * 4, resume=True)
+    assert run._resumed == str(tmp_path / 'iter_2.pth')
+    run.train()
+    assert run.iter == 4
+    for name in ('iter_2.pth', 'iter_4.pth'):
+        flip(tmp_path / name)
+    with pytest.raises(CheckpointError, match=r'none of the checkpoints can be read \(iter_4.pth, iter_2.pth\)'):
+        newest_checkpoint(str(tmp_path))
+
+
+@pytest.mark.parametrize('how', ['begin', 'resume', 'test'])
+def test_checkpoints_that_cannot_be_used(trained: Path, tmp_path: Path, how: str):
+    file = tmp_path / 'x.pth'
+
+    def load(*, partial: bool = False) -> torch.Tensor:
+        run = runner(tmp_path / 'work', [1.0], load_from=str(file), resume=how == 'resume', partial=partial)
+        if how == 'test':
+            run.optim_wrapper = None
+        else:
+            run.build_parts()
+        before = run.model.layer.weight.detach().clone()
+        try:
+            run.load_or_resume()
+        except CheckpointError:
+            assert torch.equal(run.model.layer.weight, before)
+            raise
+        return run.model.layer.weight
+
+    def rewrite(change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        content = torch.load(trained / 'iter_4.pth', weights_only=True)
+        content['state_dict']['layer.weight'] = change(content['state_dict']['layer.weight'])
+        torch.save(content, file)
+
+    rewrite(lambda weight: weight * torch.inf)
+    with pytest.raises(
+        CheckpointError, match='x.pth: 1 tensors hold NaN or infinity, the first is layer.weight.*--par'
+    ):
+        load()
+    assert load(partial=True).isinf().all()
+    for change, words in (
+        (lambda weight: weight.to_sparse(), 'of the layout torch.sparse_coo'),
+        (lambda weight: weight.to('meta'), 'on the meta device'),
+        (lambda weight: weight.to(torch.int8), 'of int8, and the model has float32'),
+    ):
+        rewrite(change)
+        for partial in (False, True):
+            with pytest.raises(CheckpointError, match=f'x.pth: layer.weight is {words}'):
+                load(partial=partial)
+    shutil.copy(trained / 'iter_4.pth', file)
+    load()
+    flip(file)
+    with pytest.raises(CheckpointError, match=r'x.pth cannot be read as a checkpoint \(Bad CRC-32'):
+        load()
 
 
 @pytest.mark.parametrize('error', [OSError(28, 'No space left on device'), RuntimeError('PytorchStreamWriter failed')])

@@ -10,7 +10,6 @@ import shutil
 import signal
 import time
 from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 
@@ -18,21 +17,16 @@ pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
 import torch  # noqa: E402
-from config_files import load  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.hooks import Hook  # noqa: E402
 from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop  # noqa: E402
-from tiny_configs import make_tiny  # noqa: E402
+from tiny_configs import DETECTOR, ITERATIONS, SEGMENTER, config_of  # noqa: E402
 
 from ss_backbones.errors import CheckpointError, UsageError  # noqa: E402
 from ss_backbones.training import EpochLoop, IterLoop, Runner  # noqa: E402
 from ss_backbones.training.hooks import PreemptionHook, progress  # noqa: E402
 from ss_backbones.training.resume import how_to_go_on, newest_checkpoint  # noqa: E402
-
-DETECTOR = 'mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py'
-SEGMENTER = 'upernet/upernet_ss-pvtv2-b0_8xb2-160k_ade20k-512x512.py'
-ITERATIONS = 4  # of the detector in two epochs
 
 
 @pytest.fixture(autouse=True)
@@ -51,21 +45,6 @@ class Signal(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
         if runner.iter == self.iteration:
             os.kill(os.getpid(), self.number)
-
-
-def config_of(name: str, folder: Path, work_dir: Path | None = None, **options: object) -> Config:
-    """A tiny config; its images are the same as every other's."""
-    config = make_tiny(load(name), Path(mkdtemp(dir=folder)), images=4)
-    config.train_cfg.update({'max_iters': ITERATIONS} if 'max_iters' in config.train_cfg else {'max_epochs': 2})
-    if name == SEGMENTER:
-        config.merge_from_dict({f'model.{head}.channels': 16 for head in ('decode_head', 'auxiliary_head')})
-    interval = 1 if 'max_epochs' in config.train_cfg else 2
-    config.default_hooks.checkpoint = dict(
-        type='CheckpointHook', by_epoch='max_epochs' in config.train_cfg, interval=interval
-    )
-    config.update(work_dir=str(work_dir or folder / 'work'), log_level='INFO', experiment_name=None)
-    config.merge_from_dict(options)
-    return config
 
 
 def built(config: Config) -> Runner:

@@ -9,11 +9,13 @@ from torch import Tensor, nn
 
 from ...checkpoints.activations import activations_in, other_activations
 from ...checkpoints.matching import LEAST_SHARE, adapt
+from ...checkpoints.values import check_memory, check_numbers
 from ...errors import CheckpointError
 from ...networks import Network
 from ...registry import HOOKS
 
-_ASKED = 'To take what fits all the same: --partial (in a config partial=True)'
+_PARTIAL = '--partial (in a config partial=True)'
+_ASKED = f'To take what fits all the same: {_PARTIAL}'
 
 
 @HOOKS.register_module()
@@ -24,7 +26,9 @@ class CheckpointCheckHook(Hook):
     - To begin with (``load_from``), 90% of the tensors must fit, and a backbone of this package must fit as a whole;
       so a head may have other classes.
 
-    ``partial=True`` in the config takes whatever fits.
+    - Its weights must be finite, real numbers in ordinary memory.
+
+    ``partial=True`` in the config takes whatever fits, and what is not finite.
     """
 
     priority = 'VERY_HIGH'  # before EMAHook loads them into its average
@@ -33,20 +37,23 @@ class CheckpointCheckHook(Hook):
         """Compare.
 
         Raises:
-            CheckpointError: It is of another model.
+            CheckpointError: It is of another model, or its weights cannot be used.
         """
-        if runner.cfg.get('partial'):
-            return
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
         weights = checkpoint.get('state_dict', checkpoint)
         theirs = {key.removeprefix('module.'): value for key, value in weights.items() if isinstance(value, Tensor)}
         name = runner._load_from or 'the checkpoint'
+        check_memory(theirs, name)
+        ours = model.state_dict()
+        if runner.cfg.get('partial'):
+            fitting = {key: value for key, value in theirs.items() if key in ours and value.shape == ours[key].shape}
+            check_numbers(fitting, ours, name, finite=False)
+            return
         networks = {name: part for name, part in model.named_modules() if isinstance(part, Network)}
         for place, network in () if runner._resume else networks.items():  # an optimiser cannot follow
             _adapt(theirs, network, f'{place}.' if place else '')
-        ours = model.state_dict()
         missing = [key for key in ours if key not in theirs]
         other = [key for key in ours if key in theirs and ours[key].shape != theirs[key].shape]
         extra = [key for key in theirs if key not in ours]
@@ -73,6 +80,7 @@ class CheckpointCheckHook(Hook):
                 f'{name} was trained with other activations than the config has: {others[0]}. Take the config that it '
                 'was trained with; its work dir has a copy.'
             )
+        check_numbers(theirs, ours, name, finite=True, advice=f'To take them all the same: {_PARTIAL}')
 
 
 def _adapt(weights: dict[str, Tensor], network: nn.Module, prefix: str) -> None:

@@ -1,6 +1,6 @@
 """Stops a training that has come to NaN or infinity."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from mmengine.hooks import Hook
@@ -8,6 +8,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from ...checkpoints.values import in_words, not_finite
 from ...errors import TrainingError
 from ...registry import HOOKS
 from ..resume import last_good
@@ -74,18 +75,13 @@ _ADVICE = (
 )
 
 
-def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
-    """The names of the tensors that hold NaN or infinity."""
-    return [name for name, value in tensors if value.is_floating_point() and not value.isfinite().all()]
-
-
 def _inside(model: nn.Module) -> nn.Module:
     return model.module if is_model_wrapper(model) else model
 
 
 def _where(runner: Runner, broken: list[str]) -> str:
     """Which weights, and the learning rate that they had."""
-    text = f'{len(broken)} tensors hold NaN or infinity, the first is {broken[0]}'
+    text = in_words(broken)
     parameter = dict(_inside(runner.model).named_parameters()).get(broken[0])
     groups = getattr(runner.optim_wrapper, 'param_groups', [])
     rate = next((group['lr'] for group in groups if any(p is parameter for p in group['params'])), None)
