@@ -12,7 +12,7 @@ LAYERS = [
     ['openmmlab'],
     ['training'],
     ['timm_models'],
-    ['checkpoints'],
+    ['checkpoints', 'data_faults'],
     ['networks', 'deploy'],
     ['layers'],
     ['settings', 'output_files', 'tables', 'complexity', 'version', 'registry'],

@@ -67,6 +67,8 @@ def run_script(tool: str, argv: Sequence[str], program: str) -> None:
         pairs.append('runner_type=ss_backbones.Runner')
     if arguments.partial:
         pairs.append('partial=True')
+    if words.get('on_bad_data'):
+        pairs.append(f'on_bad_data={arguments.on_bad_data}')
     with TemporaryDirectory() if dry_run else nullcontext(work_dir) as place:
         if dry_run:
             pairs.append('dry_run=True')
@@ -95,6 +97,9 @@ def _parser(tool: str, program: str) -> Parser:
         parser.add_argument('--show', action='store_true', help=SUPPRESS)  # or it would pass for a short --show-dir
     else:
         parser.add_argument('--dry-run', action='store_true', help='build everything, make one step, write nothing')
+        parser.add_argument(
+            '--on-bad-data', choices=('stop', 'skip'), help='skip: leave out what cannot be read (default: stop)'
+        )
         parser.add_argument('--resume', nargs='?', const='auto', help=SUPPRESS)
     parser.add_argument('--cfg-options', nargs='+', action='extend', default=[], help=SUPPRESS)
     for option in _OF_THE_SCRIPTS:
