@@ -12,12 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..environment import how_to_install
+from ..environment import TESTED, how_to_install
 from ..errors import UsageError
 from .parsing import Parser, config_options
 
 _OF_THE_SCRIPTS = ('--launcher', '--local_rank', '--local-rank', '--out', '--show-dir', '--wait-time')
-_LIBRARIES = {'mmdet': 'mmdet==3.3.0', 'mmseg': 'mmsegmentation==1.2.2'}  # what to install
+_LIBRARIES = ('mmdet', 'mmseg')
 
 
 def run_script(tool: str, argv: Sequence[str], program: str) -> None:
@@ -142,7 +142,7 @@ def _script(library: str, tool: str) -> Path:
 
 
 def _how_to_install(library: str) -> str:
-    return how_to_install(_LIBRARIES[library])
+    return how_to_install(TESTED[library])
 
 
 def _options_of(library: str, tool: str) -> str:

@@ -48,14 +48,15 @@ class DataCheck:
     Args:
         skip: ``on_bad_data='skip'``: what cannot be used is left out of the training. 'stop', the default, ends it.
         seconds: ``data_check=dict(seconds=60)``: the time that the pass over a data set may take; 0 makes none.
-        file: Where is kept what need not be looked at again; ``data_check=dict(cache=DIR)``, by default the work dir.
+        file: Where is kept what need not be looked at again; ``data_check=dict(cache=DIR)``, by default the work dir;
+            None keeps nothing.
         say: Is called with what the user is to see.
         warn: Is called with warnings.
     """
 
     skip: bool
     seconds: float
-    file: Path
+    file: Path | None
     say: Callable[[str], None]
     warn: Callable[[str], None]
 

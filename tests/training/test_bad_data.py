@@ -316,7 +316,7 @@ def test_images_are_left_out_by_choice(
     assert [guard.left_out.tolist() for guard in guards] == [[0, 1, 1, 0]] * len(guards)
     text = capfd.readouterr()
     warned = (text.out + text.err).count('It is left out.')
-    assert warned == 2 * len(guards) if workers == 0 else 2 * len(guards) <= warned <= 4 * len(guards)
+    assert warned == 2 if workers == 0 else 2 <= warned <= 4  # one of each, however many sets and epochs there are
 
 
 def test_an_error_of_a_worker_is_as_short_as_any(tmp_path: Path):
