@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from .parsing import Parser, add_config_options, config_options
 
-_DESCRIPTION = """Look at the packages, the machine, this package, and the model, weights and data of a config. A line each
-says ok, warning or failed, and what to do. The exit code is 1 if something has failed. A report of a bug wants what this prints.
+_DESCRIPTION = """Look at the packages, the machine, this package, and the model, weights and data of a config. A line
+each says ok, warning or failed, and what to do. The exit code is 1 if something has failed. A report of a bug wants
+what this prints.
 
   ss-backbones doctor
   ss-backbones doctor CONFIG --cfg-options model.backbone.init_cfg.checkpoint=weights.pth"""

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from ..environment import TESTED
 from .findings import Check, Finding, Level, Problem, examine
+from .packages import is_there
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -44,6 +46,7 @@ def config_checks(name: str, options: Mapping[str, Any]) -> list[Check | Finding
 
 
 def _read(name: str, options: Mapping[str, Any], into: dict[str, Any]) -> str:
+    _require('mmengine', 'mmcv')
     from .. import register
 
     register()
@@ -52,8 +55,16 @@ def _read(name: str, options: Mapping[str, Any], into: dict[str, Any]) -> str:
     config = read_config(name, options, custom_imports=True)
     if str((config.get('model') or {}).get('type')).endswith('ImageClassifier'):
         return f'{name} is for a classifier: the data are named when it is trained, and not looked at here'
-    into.update(config=config, library=require_library(name, config.to_dict()))
-    return f'{name}, for {into["library"]}'
+    library = require_library(name, config.to_dict())
+    _require(library)
+    into.update(config=config, library=library)
+    return f'{name}, for {library}'
+
+
+def _require(*modules: str) -> None:
+    missing = [TESTED[module] for module in modules if not is_there(module)]
+    if missing:
+        raise Problem(f'needs {" and ".join(missing)}', f'pip install {" ".join(missing)}')
 
 
 def _model(config: Config, name: str, library: str) -> str:

@@ -2,8 +2,10 @@
 
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from enum import Enum
+from io import StringIO
 
 from ..errors import UserError
 from .troubles import cure_of
@@ -64,7 +66,7 @@ class Finding:
 def examine(check: Check) -> Finding:
     """Make a check; whatever it raises is what it finds."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):  # libraries tell stories as they load
             warnings.simplefilter('ignore')
             return Finding(check.name, Level.OK, check.look())
     except Problem as problem:

@@ -172,7 +172,12 @@ def openmmlab_version(name: str) -> str:
         needed = name in ('mmengine', 'mmcv')
         what = {'mmdet': 'detectors', 'mmseg': 'segmenters'}.get(name)
         raise Problem(
-            'is not installed' + (f', so {what} do not work' if what else f', and {" and ".join(others)} needs it'),
+            'is not installed'
+            + (
+                f', so {what} do not work'
+                if what
+                else f', and without it {" and ".join(others) or "nothing of OpenMMLab"} cannot work'
+            ),
             f'pip install {TESTED[name]}',
             Level.FAILED if needed else Level.WARNING,
         )
