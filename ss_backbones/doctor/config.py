@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -126,14 +127,19 @@ def _data(config: Config, library: str, loop: str) -> str:
     said: list[str] = []
     check = DataCheck(skip=False, seconds=_SECONDS, file=None, say=said.append, warn=said.append)
     init_default_scope(library)
+    start = time.monotonic()
     check.before_building(given, 'the annotations')
+    seconds = time.monotonic() - start
     dataset = DATASETS.build(given)
     if hasattr(dataset, 'full_init'):
         dataset.full_init()
-    check.after_building(dataset, 'the data', _build(config, library), look=True)
+    model = _build(config, library)
+    start = time.monotonic()
+    check.after_building(dataset, 'the data', model, look=True)
+    seconds += time.monotonic() - start
     if not list(parts_of(dataset)):
         return f'{len(dataset)} images, not looked at'
-    return '; '.join([f'{len(dataset)} images', *said[-1:]]) + ('' if said else ', nothing wrong with their files')
+    return f'{len(dataset)} images, {said[-1] if said else "nothing wrong with their files"} (in {seconds:.1f} s)'
 
 
 def _build(config: Config, library: str) -> Any:

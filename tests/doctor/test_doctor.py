@@ -263,6 +263,18 @@ def test_without_openmmlab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     assert code == 1 and '\nfailed  config  ' in said and 'Traceback' not in said, said
 
 
+def test_here(capsys: pytest.CaptureFixture[str]):
+    code, said = call_command('doctor', [], capsys)
+    assert code == 0 and 'failed' not in said, said
+    for line in (
+        'operators        RoIAlign and NMS work on cpu',
+        'registry (mmdet)',
+        'registry (mmseg)',
+        'configs (mmseg)',
+    ):
+        assert f'\nok      {line}' in said, said
+
+
 # ---- a config
 
 
@@ -297,7 +309,7 @@ def test_a_config_whose_data_and_weights_are_right(options: dict, tmp_path: Path
     findings = {finding.name: finding for finding in look(options | {'model.backbone.init_cfg': weights})}
     assert not [finding for finding in findings.values() if finding.level is not Level.OK]
     assert findings['weights'].text.endswith('b0.pth: fits the backbone')
-    assert findings['data (train)'].text == '2 images, nothing wrong with their files'
+    assert findings['data (train)'].text.startswith('2 images, nothing wrong with their files (in ')
     assert sorted(path.name for path in (tmp_path / 'set').iterdir()) == ['annotations.json', 'images']
 
 

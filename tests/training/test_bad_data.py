@@ -450,3 +450,24 @@ def test_no_look_at_all(tmp_path: Path):
     config = segmentation(tmp_path)
     too_high(tmp_path)
     look(config, data_check(tmp_path, data_check=dict(seconds=0)))
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason='the data are not part of the package')
+@pytest.mark.parametrize('part', ['train', 'val'])
+def test_nothing_is_wrong_with_real_data(part: str, tmp_path: Path):
+    coco = detection(tmp_path / 'set') | dict(
+        data_root=str(SHARED / 'coco_mini'),
+        ann_file=f'annotations/instances_{part}2017.json',
+        data_prefix=dict(img=f'{part}2017'),
+        metainfo=None,
+    )
+    camvid = segmentation(tmp_path / 'maps') | dict(
+        data_root=str(SHARED / 'camvid'),
+        data_prefix=dict(img_path=f'images/{part}', seg_map_path=f'annotations/{part}'),
+        metainfo=dict(classes=tuple('abcdefghijk')),
+    )
+    for config in (coco, camvid):
+        said: list[str] = []
+        dataset = look(config, data_check(tmp_path, said.append))
+        assert said == [] and len(dataset) > 40
+        assert dataset[0] is not None
