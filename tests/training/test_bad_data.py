@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from torch.utils.data import DataLoader  # noqa: E402
 from ss_backbones.data_faults import BadDataError, Seen, guards_of, look_at, reading_of  # noqa: E402
 from ss_backbones.errors import UsageError  # noqa: E402
 from ss_backbones.training.data_check import DataCheck  # noqa: E402
+from ss_backbones.training.hooks import BadDataHook  # noqa: E402
 
 CLASSES = ('cat', 'dog')
 SHARED = Path(__file__).resolve().parents[2] / '../shared/data'
@@ -464,10 +466,26 @@ def test_nothing_is_wrong_with_real_data(part: str, tmp_path: Path):
     camvid = segmentation(tmp_path / 'maps') | dict(
         data_root=str(SHARED / 'camvid'),
         data_prefix=dict(img_path=f'images/{part}', seg_map_path=f'annotations/{part}'),
-        metainfo=dict(classes=tuple('abcdefghijk')),
+        metainfo=dict(classes=tuple('abcdefghijkl')),  # the last one is for what has no class
     )
     for config in (coco, camvid):
         said: list[str] = []
         dataset = look(config, data_check(tmp_path, said.append))
         assert said == [] and len(dataset) > 40
         assert dataset[0] is not None
+
+
+def test_how_many_were_left_out_is_said_at_the_end(tmp_path: Path):
+    dataset = build(detection(tmp_path / 'set', images=4))
+    data_check(tmp_path, on_bad_data='skip').after_building(dataset, '', None, False)
+    said: list[str] = []
+    runner = SimpleNamespace(
+        train_dataloader=SimpleNamespace(dataset=dataset), logger=SimpleNamespace(warning=said.append)
+    )
+    hook = BadDataHook()
+    hook.after_train(runner)
+    assert said == []
+    empty(tmp_path / 'set/images/2.png')
+    assert dataset[1] is not None and dataset[1] is not None
+    hook.after_train(runner)
+    assert said == ['1 of the 4 training images could not be used and were left out; each is named above.']
