@@ -1,5 +1,7 @@
 """Checks of this package's own: what it registers, and its configs."""
 
+from pathlib import Path
+
 from .findings import Check, Problem
 from .packages import is_there
 
@@ -25,10 +27,11 @@ def own_checks() -> list[Check]:
 
 def package() -> str:
     """It can be imported."""
-    from .. import __file__, __version__, register
+    from .. import register
+    from ..version import __version__
 
     register()
-    return f'{__version__}, {__file__.removesuffix("/__init__.py")}'
+    return f'{__version__}, {Path(__file__).parents[1]}'
 
 
 def timm_models() -> str:
