@@ -1,7 +1,7 @@
 """Names the file and the cause where an image cannot be read in training or testing, or leaves it out."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -177,7 +177,7 @@ def guard(dataset: Any, model: nn.Module | None, skip: bool) -> list[Guard]:
     """Put a :class:`Guard` before every data set of mmengine's kind, out of wrappers such as RepeatDataset.
 
     Args:
-        dataset: A data set; others than mmengine's are left as they are.
+        dataset: A data set; others than mmengine's, and those that read in a way of their own, are left as they are.
         model: See :class:`Guard`.
         skip: Whether images that cannot be used are left out; of data sets that are trained on alone, as the figures
             of a test would be those of other images.
@@ -195,8 +195,8 @@ def guards_of(dataset: Any) -> list[Guard]:
 
 
 def parts_of(dataset: Any) -> Iterator[Any]:
-    """The data sets of mmengine's kind that one consists of."""
-    if isinstance(getattr(dataset, 'prepare_data', None), Callable) and hasattr(dataset, 'get_data_info'):
+    """The data sets that one consists of, as far as they read as mmengine's BaseDataset does: an image an index."""
+    if getattr(getattr(type(dataset), 'prepare_data', None), '__module__', '') == 'mmengine.dataset.base_dataset':
         yield dataset
         return
     for name in ('dataset', '_dataset'):  # a wrapper's; of mmengine's own slice

@@ -15,15 +15,19 @@ pytest.importorskip('mmseg')
 
 import cv2  # noqa: E402
 import mmdet.datasets  # noqa: E402, F401
-import mmseg.datasets  # noqa: E402, F401
 import numpy as np  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from mmengine.model import BaseModel  # noqa: E402
 from mmengine.registry import DATASETS, init_default_scope  # noqa: E402
+from mmseg.datasets import BaseSegDataset  # noqa: E402
 from PIL import Image  # noqa: E402
 from tiny_data import write_coco  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 from ss_backbones.data_faults import BadDataError, Seen, guards_of, look_at, reading_of  # noqa: E402
+from ss_backbones.data_faults.guarding import CheckImage  # noqa: E402
 from ss_backbones.errors import UsageError  # noqa: E402
+from ss_backbones.training import Runner  # noqa: E402
 from ss_backbones.training.data_check import DataCheck  # noqa: E402
 from ss_backbones.training.hooks import BadDataHook  # noqa: E402
 
@@ -132,9 +136,11 @@ class Case:
 CASES = [
     Case(lambda f: empty(f / 'images/2.png'), 'images/2.png: is an empty file (0 bytes)', 'empty image'),
     Case(lambda f: cut(f / 'images/2.png'), 'images/2.png: is cut off', 'cut png'),
-    Case(lambda f: (f / 'images/2.png').unlink(), 'images/2.png: does not exist', 'no image'),
+    Case(lambda f: (f / 'images/2.png').unlink(), 'images/2.png: does not exist', 'image not there'),
     Case(
-        lambda f: (f / 'images/2.png').write_text('hello'), 'images/2.png: cannot be read as an image', 'no image file'
+        lambda f: (f / 'images/2.png').write_text('hello'),
+        'images/2.png: cannot be read as an image',
+        'text for an image',
     ),
     Case(
         whole(lambda c: c['images'][1].update(width=48, height=64)),
@@ -176,7 +182,7 @@ CASES = [
     Case(
         whole(lambda c: c['categories'].pop()),
         "has no category 'dog' of the 2 classes; it has 'cat'",
-        'class without a category',
+        'class_without',
         builds=False,
     ),
     Case(
@@ -189,7 +195,7 @@ CASES = [
     Case(lambda f: cut(f / 'images/2.jpg'), 'images/2.jpg: is cut off', 'cut jpeg', segmentation),
     Case(lambda f: cut(f / 'maps/2.png'), 'maps/2.png: is cut off', 'cut map', segmentation),
     Case(lambda f: empty(f / 'maps/2.png'), 'maps/2.png: is an empty file', 'empty map', segmentation),
-    Case(lambda f: (f / 'maps/2.png').unlink(), 'maps/2.png: does not exist', 'no map', segmentation),
+    Case(lambda f: (f / 'maps/2.png').unlink(), 'maps/2.png: does not exist', 'map not there', segmentation),
     Case(
         lambda f: write_map(f, 2, np.zeros((96, 128), np.uint8)),
         'maps/2.png: has 128 x 96 pixels, its image 64 x 48',
@@ -212,7 +218,7 @@ CASES = [
     Case(
         too_high,
         'maps/2.png: has labels that no class has (2); there are classes 0 to 1, and 255 is ignored',
-        'label above the classes',
+        'label above',
         segmentation,
     ),
 ]
@@ -336,6 +342,20 @@ def test_nothing_is_left_out_of_a_test(tmp_path: Path):
     too_high(tmp_path)
     with pytest.raises(BadDataError, match='has labels that no class has'):
         look(config, data_check(tmp_path, on_bad_data='skip'))
+    dataset = build(config)
+    data_check(tmp_path, on_bad_data='skip').after_building(dataset, '', None, False)
+    with pytest.raises(BadDataError, match='has labels that no class has'):
+        dataset[1]
+
+
+def test_an_image_that_a_decoder_fills_with_grey(tmp_path: Path):
+    """OpenCV 4 does so where the end of a JPEG is missing; OpenCV 5 does not read it."""
+    segmentation(tmp_path, images=1)
+    results = {'img_path': str(tmp_path / 'images/1.jpg'), 'ori_shape': (48, 64)}
+    assert CheckImage()(results) is results
+    cut(tmp_path / 'images/1.jpg')
+    with pytest.raises(BadDataError, match='1.jpg: is cut off'):
+        CheckImage()(results)
 
 
 def test_a_data_set_of_which_nothing_can_be_used(tmp_path: Path):
@@ -489,3 +509,49 @@ def test_how_many_were_left_out_is_said_at_the_end(tmp_path: Path):
     assert dataset[1] is not None and dataset[1] is not None
     hook.after_train(runner)
     assert said == ['1 of the 4 training images could not be used and were left out; each is named above.']
+
+
+class Nothing(BaseModel):
+    def forward(self, inputs: object) -> dict:
+        return {}
+
+
+def test_the_runner_looks_before_it_trains(tmp_path: Path):
+    config = segmentation(tmp_path / 'set')
+
+    def runner(name: str, **options: Any) -> Runner:
+        loader = dict(batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler'), dataset=config)
+        return Runner(
+            model=Nothing(),
+            work_dir=str(tmp_path / name),
+            train_dataloader=loader,
+            train_cfg=dict(by_epoch=False, max_iters=1),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+            experiment_name=f'{tmp_path.name}-{name}',
+            cfg=Config(options),
+            default_scope='mmengine',
+            log_level='ERROR',
+        )
+
+    run = runner('right')
+    loader = run.train_dataloader
+    assert len(guards_of(loader.dataset)) == 1 and (tmp_path / 'right/.data_check.npy').exists()
+    too_high(tmp_path / 'set')
+    with pytest.raises(BadDataError, match=r'^the training data: .*has labels that no class has'):
+        runner('wrong').train()
+    [guard] = guards_of(runner('skips', on_bad_data='skip').train_dataloader.dataset)
+    assert guard.skip
+
+
+class ReadsInAWayOfItsOwn(BaseSegDataset):
+    """As mmdet's data sets of videos."""
+
+    def prepare_data(self, index: object) -> str:
+        return 'read'
+
+
+def test_data_sets_that_read_in_a_way_of_their_own_are_left_alone(tmp_path: Path):
+    init_default_scope('mmseg')
+    dataset = ReadsInAWayOfItsOwn(**{k: v for k, v in segmentation(tmp_path).items() if k not in ('type', '_scope_')})
+    data_check(tmp_path).after_building(dataset, '', None, True)
+    assert guards_of(dataset) == [] and dataset[0] == 'read'
