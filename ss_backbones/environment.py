@@ -6,6 +6,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+# what pip is to install, by the import name; the versions that everything is tried with
+TESTED = {
+    'mmengine': 'mmengine==0.10.7',
+    'mmcv': 'mmcv==2.1.0',
+    'mmdet': 'mmdet==3.3.0',
+    'mmseg': 'mmsegmentation==1.2.2',
+}
 _ROOT = Path(__file__).resolve().parents[1]
 
 

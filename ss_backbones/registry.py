@@ -13,6 +13,7 @@ from mmengine.registry import METRICS as ROOT_METRICS
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as ROOT_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import RUNNERS as ROOT_RUNNERS
+from mmengine.registry import TRANSFORMS as ROOT_TRANSFORMS
 from mmengine.registry import Registry
 
 # So that 'ss_backbones::mask_rcnn/...' names a config. The value is what pip calls the package, or, as here, a module:
@@ -34,6 +35,7 @@ METRICS = _node(ROOT_METRICS, 'classification')
 HOOKS = _node(ROOT_HOOKS, 'training', 'openmmlab', 'classification')
 LOOPS = _node(ROOT_LOOPS, 'training')
 RUNNERS = _node(ROOT_RUNNERS, 'training')
+TRANSFORMS = _node(ROOT_TRANSFORMS, 'data_faults')
 
 
 def register_backbone(cls: type) -> type:

@@ -8,11 +8,11 @@ ROOT = Path(__file__).resolve().parents[1] / 'ss_backbones'
 LAYERS = [
     ['__init__', '__main__'],
     ['commands'],
-    ['probing', 'compress', 'deploy.onnx', 'classification', 'benchmark'],
+    ['probing', 'compress', 'deploy.onnx', 'classification', 'benchmark', 'doctor'],
     ['openmmlab'],
     ['training'],
     ['timm_models'],
-    ['checkpoints'],
+    ['checkpoints', 'data_faults'],
     ['networks', 'deploy'],
     ['layers'],
     ['settings', 'output_files', 'tables', 'complexity', 'version', 'registry'],

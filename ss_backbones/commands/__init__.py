@@ -31,6 +31,7 @@ COMMANDS = {
     'derive-settings': 'settings for every block out of a probe',
     'complexity': 'multiply-adds and parameters',
     'picture': 'draw predictions beside the truth',
+    'doctor': 'whether everything works, and what to do where it does not',
     'make-shapes': 'draw the data set of the demos',
 }
 

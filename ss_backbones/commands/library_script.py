@@ -12,12 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..environment import how_to_install
+from ..environment import TESTED, how_to_install
 from ..errors import UsageError
 from .parsing import Parser, config_options
 
 _OF_THE_SCRIPTS = ('--launcher', '--local_rank', '--local-rank', '--out', '--show-dir', '--wait-time')
-_LIBRARIES = {'mmdet': 'mmdet==3.3.0', 'mmseg': 'mmsegmentation==1.2.2'}  # what to install
+_LIBRARIES = ('mmdet', 'mmseg')
 
 
 def run_script(tool: str, argv: Sequence[str], program: str) -> None:
@@ -67,6 +67,8 @@ def run_script(tool: str, argv: Sequence[str], program: str) -> None:
         pairs.append('runner_type=ss_backbones.Runner')
     if arguments.partial:
         pairs.append('partial=True')
+    if words.get('on_bad_data'):
+        pairs.append(f'on_bad_data={arguments.on_bad_data}')
     with TemporaryDirectory() if dry_run else nullcontext(work_dir) as place:
         if dry_run:
             pairs.append('dry_run=True')
@@ -95,6 +97,9 @@ def _parser(tool: str, program: str) -> Parser:
         parser.add_argument('--show', action='store_true', help=SUPPRESS)  # or it would pass for a short --show-dir
     else:
         parser.add_argument('--dry-run', action='store_true', help='build everything, make one step, write nothing')
+        parser.add_argument(
+            '--on-bad-data', choices=('stop', 'skip'), help='skip: leave out what cannot be read (default: stop)'
+        )
         parser.add_argument('--resume', nargs='?', const='auto', help=SUPPRESS)
     parser.add_argument('--cfg-options', nargs='+', action='extend', default=[], help=SUPPRESS)
     for option in _OF_THE_SCRIPTS:
@@ -137,7 +142,7 @@ def _script(library: str, tool: str) -> Path:
 
 
 def _how_to_install(library: str) -> str:
-    return how_to_install(_LIBRARIES[library])
+    return how_to_install(TESTED[library])
 
 
 def _options_of(library: str, tool: str) -> str:

@@ -2,13 +2,15 @@
 
 import json
 import os.path as osp
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmengine.utils import scandir
+
+from ..training.data_check import dataset_configs
 
 SMALL_JSON = 2**20  # bytes; a larger COCO file is sure to list images, and parsing it twice would take seconds
 _LOOPS = {'train': ('train', 'val'), 'test': ('test',)}  # whose data a tool reads
@@ -37,9 +39,9 @@ def find_missing(config: Mapping[str, Any], tool: str) -> list[Missing]:
         loader, evaluator = config.get(f'{loop}_dataloader'), config.get(f'{loop}_evaluator')
         if config.get(f'{loop}_cfg') and isinstance(loader, Mapping):
             # a test set may come without its annotations, to be handed in elsewhere
-            for key, part in _readers(loader.get('dataset'), f'{loop}_dataloader.dataset'):
+            for key, part in dataset_configs(loader.get('dataset'), f'{loop}_dataloader.dataset'):
                 found += _missing_of(part, key, annotated=tool == 'train')
-            for key, part in _readers(evaluator, f'{loop}_evaluator'):
+            for key, part in dataset_configs(evaluator, f'{loop}_evaluator'):
                 found += _missing_of(part, key, annotated=False)
     return found
 
@@ -62,19 +64,6 @@ def describe_missing(missing: Sequence[Missing], config_file: str) -> str:
     if any(item.path.startswith('data/coco') for item in missing):
         text.append('Or link COCO to where the config looks: mkdir -p data && ln -s /path/to/coco data/coco')
     return '\n'.join(text)
-
-
-def _readers(part: object, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """What reads files: datasets, out of wrappers such as RepeatDataset and ConcatDataset, and metrics."""
-    if isinstance(part, list | tuple):
-        for index, inner in enumerate(part):
-            yield from _readers(inner, f'{key}.{index}')
-    elif isinstance(part, Mapping):
-        wrapped = [name for name in ('dataset', 'datasets') if name in part]
-        for name in wrapped:
-            yield from _readers(part[name], f'{key}.{name}')
-        if not wrapped:
-            yield key, part
 
 
 def _missing_of(part: Mapping[str, Any], key: str, annotated: bool) -> list[Missing]:

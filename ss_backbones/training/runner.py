@@ -24,13 +24,14 @@ from ..checkpoints.files import read_checkpoint
 from ..errors import OutputError, UsageError
 from ..registry import RUNNERS
 from .console import Console
-from .hooks import CheckpointCheckHook, FiniteHook, PreemptionHook, ProgressHook, RandomnessHook
+from .data_check import DataCheck
+from .hooks import BadDataHook, CheckpointCheckHook, FiniteHook, PreemptionHook, ProgressHook, RandomnessHook
 from .loops import EpochLoop, IterLoop
 from .resume import last_good, newest_checkpoint
 from .work_dir_lock import lock
 
 _LOOPS = {'EpochBasedTrainLoop': EpochLoop, 'IterBasedTrainLoop': IterLoop}
-_HOOKS = (RandomnessHook, CheckpointCheckHook, FiniteHook, ProgressHook, PreemptionHook)
+_HOOKS = (RandomnessHook, CheckpointCheckHook, FiniteHook, ProgressHook, BadDataHook, PreemptionHook)
 
 
 @RUNNERS.register_module()
@@ -43,11 +44,13 @@ class Runner(MMEngineRunner):
     - mmengine's loops for epochs and iterations become :class:`EpochLoop` and :class:`IterLoop`.
     - A work dir that another process trains in is refused; a training that comes to NaN is stopped
       (:class:`FiniteHook`).
+    - The data are looked at before a training (:class:`DataCheck`); an image that cannot be read is named.
     - Ctrl-C and SIGTERM save first (:class:`PreemptionHook`, :func:`start_worker`), randomness follows from where the
       run is (:class:`RandomnessHook`), and checkpoints of another model are refused (:class:`CheckpointCheckHook`).
 
     Beside mmengine's keys it reads these of its config: ``partial=True`` takes what fits of a checkpoint;
-    ``dry_run=True`` builds everything, makes one step and ends.
+    ``dry_run=True`` builds everything, makes one step and ends; ``on_bad_data='skip'`` leaves out of the training what
+    cannot be used, and ``data_check=dict(seconds=60, cache=DIR)`` bounds the look at the data.
 
     The arguments are those of mmengine's Runner.
     """
@@ -91,15 +94,6 @@ class Runner(MMEngineRunner):
             if not any(isinstance(hook, cls) for hook in self._hooks):
                 self.register_hook(cls())
 
-    @staticmethod
-    def build_dataloader(
-        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
-    ) -> DataLoader:
-        """Build a loader; its worker processes begin with :func:`start_worker`, unless the config says otherwise."""
-        if isinstance(dataloader, dict):
-            dataloader = {'worker_init_fn': dict(type='ss_backbones.start_worker'), **dataloader}
-        return MMEngineRunner.build_dataloader(dataloader, seed, diff_rank_seed)
-
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the loop, this package's in place of mmengine's."""
         if isinstance(loop, dict):
@@ -111,6 +105,29 @@ class Runner(MMEngineRunner):
             library, _, base = name.rpartition('.')
             loop['type'] = _LOOPS.get(base, kind) if library.partition('.')[0] in ('', 'mmengine') else kind
         return super().build_train_loop(loop)
+
+    def build_dataloader(
+        self, dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """Build it, with a look at its data before a training.
+
+        Processes that read data begin with :func:`start_worker`, unless the config says otherwise.
+
+        Raises:
+            BadDataError: The data cannot be used.
+        """
+        if not isinstance(dataloader, dict):
+            return super().build_dataloader(dataloader, seed, diff_rank_seed)
+        check = DataCheck.of(self.cfg, self.work_dir, self._say, self.logger.warning)
+        trains = self.optim_wrapper is not None
+        parts = ((self._train_dataloader, 'the training data'), (self._val_dataloader, 'the validation data'))
+        what = next((name for part, name in parts if part is dataloader), 'the data')
+        if trains:
+            check.before_building(dataloader.get('dataset'), what)
+        workers = {'worker_init_fn': dict(type='ss_backbones.start_worker')}
+        loader = super().build_dataloader({**workers, **dataloader}, seed, diff_rank_seed)
+        check.after_building(loader.dataset, what, self.model, trains)
+        return loader
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale the learning rate where the config wants it, or say that it is for another batch."""
@@ -185,6 +202,12 @@ class Runner(MMEngineRunner):
             raise OutputError(
                 f'{path} cannot be written ({error}). {last_good(self.work_dir)} When that is mended: --resume'
             ) from error
+
+    def _say(self, text: str) -> None:
+        """Log a line that is on the screen even while the run is prepared."""
+        before, self.console.preparing = self.console.preparing, False
+        self.logger.info(text)
+        self.console.preparing = before
 
     def _dry_run(self) -> nn.Module:
         """Build everything, make one step, and say what it took.

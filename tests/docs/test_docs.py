@@ -283,7 +283,7 @@ def _check_arguments(name: str, words: list[str]) -> None:
     if name in ('train', 'test'):  # these hand their arguments on
         scope = Config.fromfile(find_config(words[0])).default_scope
         tool = Path(sys.modules[scope].__file__).parent / f'.mim/tools/{name}.py'
-        theirs = [word for word in words if word not in ('--dry-run', '--partial')]
+        theirs = [word for word in words if word not in ('--dry-run', '--partial', '--on-bad-data', 'skip')]
         with mock.patch.object(sys, 'argv', [tool.name, *theirs]):
             runpy.run_path(str(tool), run_name='documentation')['parse_args']()
         return

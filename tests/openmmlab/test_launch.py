@@ -180,6 +180,18 @@ def test_resume_beside_the_config(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert arguments.amp == ('--amp' in argv)
 
 
+def test_bad_data_are_left_out_by_choice(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    seen: list[str] = []
+    monkeypatch.setattr(library_script.runpy, 'run_path', lambda script, run_name: seen.extend(sys.argv))
+    monkeypatch.setattr(sys, 'argv', list(sys.argv))
+    config = write(tmp_path / 'a.py', "default_scope = 'mmdet'")
+    assert commands.run('train', [config, '--on-bad-data', 'skip']) == 0
+    assert 'on_bad_data=skip' in seen[seen.index('--cfg-options') :] and '--on-bad-data' not in seen
+    assert '--on-bad-data: invalid choice' in refuse(capsys, 'train', config, '--on-bad-data', 'ignore')
+
+
 VIT_CONFIG = str(ROOT / 'configs/upernet/upernet_ss-vit-tiny_8xb2-160k_ade20k-512x512.py')
 
 
