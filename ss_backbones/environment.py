@@ -30,7 +30,8 @@ def how_to_install(
     """
     environment = _ROOT / '.venv'
     program = environment / 'bin/ss-backbones'
-    if Path(sys.prefix).resolve() == environment.resolve() or not program.exists():
+    # .venv, or one of other versions beside it
+    if Path(sys.prefix).resolve().parent == _ROOT or not program.exists():
         return f'Install {what} {how}'
     if Path.cwd() == _ROOT:
         program = program.relative_to(_ROOT)

@@ -3,6 +3,9 @@
 mmengine imports ``<scope>.registry`` when a config says ``type='<scope>.X'``, so this module's name is fixed.
 """
 
+from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
+
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import DATA_SAMPLERS as ROOT_DATA_SAMPLERS
 from mmengine.registry import DATASETS as ROOT_DATASETS
@@ -19,6 +22,18 @@ from mmengine.registry import Registry
 # So that 'ss_backbones::mask_rcnn/...' names a config. The value is what pip calls the package, or, as here, a module:
 # mmengine asks Python where a name lies that pip does not know, which is right for an editable install as well.
 MODULE2PACKAGE['ss_backbones'] = __name__
+
+
+def _find_forks() -> None:
+    """Let mmengine find ``mmseg::`` where a package of another pip name brings mmseg, as the maintained fork does."""
+    try:
+        distribution(MODULE2PACKAGE['mmseg'])
+    except PackageNotFoundError:
+        if find_spec('mmseg') is not None:
+            MODULE2PACKAGE['mmseg'] = 'mmseg'
+
+
+_find_forks()
 
 
 def _node(root: Registry, *where: str) -> Registry:

@@ -175,8 +175,9 @@ def test_the_environment_beside_is_named_where_a_package_is_missing(
     assert said().endswith(f' Take: .venv/bin/ss-backbones {words}') and sys.executable in said()
     monkeypatch.chdir('/')
     assert said().endswith(f' Take: {tmp_path}/.venv/bin/ss-backbones {words}')
-    monkeypatch.setattr(sys, 'prefix', str(tmp_path / '.venv'))
-    assert said().endswith(install)  # it is the one that lacks it
+    for one in ('.venv', '.venv-oldest'):  # it is the one that lacks it
+        monkeypatch.setattr(sys, 'prefix', str(tmp_path / one))
+        assert said().endswith(install)
 
 
 def test_words_that_are_no_command(capsys: pytest.CaptureFixture[str]) -> None:
