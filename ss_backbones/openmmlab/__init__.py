@@ -2,10 +2,10 @@
 
 from . import safe_globals
 from .backbone import Backbone
-from .backbones import SSPVTv2, SSViT
+from .backbones import SSPVTv2, SSSwin, SSViT
 from .compile_backbone import CompileBackboneHook
 from .layer_decay import LayerDecayOptimizerConstructor
 
 safe_globals.register()
 
-__all__ = ['Backbone', 'CompileBackboneHook', 'LayerDecayOptimizerConstructor', 'SSPVTv2', 'SSViT']
+__all__ = ['Backbone', 'CompileBackboneHook', 'LayerDecayOptimizerConstructor', 'SSPVTv2', 'SSSwin', 'SSViT']

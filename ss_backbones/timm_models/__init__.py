@@ -1,12 +1,13 @@
 """The integration with timm: importing this registers the models."""
 
 from .classifier import Classifier, ColumnarClassifier, StagedClassifier
-from .models import SSPVTv2Classifier, SSViTClassifier, model_names, register
+from .models import SSPVTv2Classifier, SSSwinClassifier, SSViTClassifier, model_names, register
 
 __all__ = [
     'Classifier',
     'ColumnarClassifier',
     'SSPVTv2Classifier',
+    'SSSwinClassifier',
     'SSViTClassifier',
     'StagedClassifier',
     'model_names',

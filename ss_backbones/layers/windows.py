@@ -1,0 +1,167 @@
+"""Maps cut into windows, shifted or not, and put together again; what follows from a size alone is made once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor, fx
+
+from .fast_paths import is_traced
+
+_APART = -100.0  # added to the products of tokens that a shift has made neighbours though they are not
+_KEPT = 64  # layouts: 8 for each size of images that four stages of plain and shifted windows see
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How maps of one size are cut into windows of N tokens, for a batch of B.
+
+    Windows that have the same mask follow one another, and the images of the batch follow one another in each.
+
+    Args:
+        shape: Height and width of a window: those of the map, where it is smaller.
+        index: (windows * B * N,), the place of every token of the windows among the tokens of the maps, (B * H * W);
+            0 for padding.
+        padding: The places of padding among the tokens of the windows.
+        back: (B * H * W,), the place of every token of the maps among the tokens of the windows.
+        kinds: For each mask how many windows have it, with all images, and the mask (N, N), 0 where a token may be
+            attended to; None where all may.
+    """
+
+    shape: tuple[int, int]
+    index: Tensor
+    padding: Tensor
+    back: Tensor
+    kinds: tuple[tuple[int, Tensor | None], ...]
+
+
+def windows_of(x: Tensor, window: tuple[int, int], shifted: bool) -> Windows:
+    """How maps (B, H, W, C) are cut into windows.
+
+    In each direction in which the map is larger than the window it is filled up at its end to a multiple of the window
+    and, if ``shifted``, rolled by half a window; in the others one window covers it, and there is no shift. Padding may
+    be attended to, as in the official code.
+
+    Source: Swin (arXiv 2103.14030, section 3.2).
+    """
+    key = (*x.shape[:3], *window, shifted, x.device)
+    # What a tracer makes of tensors is of no use to others.
+    if is_traced() or type(torch.empty(0)) is not Tensor:
+        return _make(*key)
+    return _kept(*key)
+
+
+@lru_cache(_KEPT)
+def _kept(*key: object) -> Windows:
+    with torch.inference_mode(False):  # tensors of this mode would be refused by the next backward pass
+        return _make(*key)
+
+
+def _make(
+    batch: int, height: int, width: int, window_h: int, window_w: int, shifted: bool, device: torch.device
+) -> Windows:
+    (rows, down), (columns, right) = (
+        _along(size, window, shifted, device) for size, window in ((height, window_h), (width, window_w))
+    )
+    # (windows down, windows across, their height, their width), -1 for padding
+    places = rows[:, None, :, None] * width + columns[None, :, None, :]
+    places = places.where((rows < height)[:, None, :, None] & (columns < width)[None, :, None, :], -1)
+    whole = (len(rows) - bool(down), len(columns) - bool(right))
+    parts = [
+        (places[top, left].flatten(0, 1), mask)
+        for top, rows_apart in ((slice(None, whole[0]), False), (slice(whole[0], None), True))
+        for left, columns_apart in ((slice(None, whole[1]), False), (slice(whole[1], None), True))
+        for mask in [_mask(rows.shape[1], columns.shape[1], down * rows_apart, right * columns_apart, device)]
+    ]
+    parts = [(part, mask) for part, mask in parts if len(part)]
+    kinds = tuple((len(part) * batch, mask) for part, mask in parts)
+    index = torch.cat([part for part, _ in parts]).flatten(1)  # (windows, N)
+    images = torch.arange(batch, device=device)[:, None] * (height * width)
+    tokens = batch * height * width
+    index = torch.where(index[:, None] < 0, tokens, index[:, None] + images).flatten()
+    back, padding = index.argsort().tensor_split((tokens,))
+    return Windows((rows.shape[1], columns.shape[1]), index.index_fill(0, padding, 0), padding, back, kinds)
+
+
+def _along(size: int, window: int, shifted: bool, device: torch.device) -> tuple[Tensor, int]:
+    """The places (windows, window) in one direction, above the size for padding, and the shift."""
+    if size <= window:
+        return torch.arange(size, device=device)[None], 0
+    shift = window // 2 if shifted else 0
+    places = torch.arange(-(-size // window) * window, device=device).roll(-shift)
+    return places.unflatten(0, (-1, window)), shift
+
+
+def _mask(height: int, width: int, down: int, right: int, device: torch.device) -> Tensor | None:
+    """(N, N) for a window whose last rows and columns, so many, come from the other side of the map."""
+    if not down and not right:
+        return None
+    rows, columns = (
+        torch.arange(size, device=device) >= size - over for size, over in ((height, down), (width, right))
+    )
+    part = (2 * rows[:, None] + columns).flatten()
+    return torch.where(part[:, None] == part, 0.0, _APART)
+
+
+class _Cut(torch.autograd.Function):
+    """Tokens (M, C) to those of windows (K, C): every one goes to one place, and padding is 0.
+
+    A function of its own, because the gradient is then taken from these places. torch would add it up, one token after
+    the other, not knowing that there is one place for each.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(tokens: Tensor, index: Tensor, padding: Tensor, back: Tensor) -> Tensor:
+        return tokens.index_select(0, index).index_fill_(0, padding, 0)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple[Tensor, Tensor, Tensor, Tensor], output: Tensor) -> None:  # noqa: ANN001
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:  # noqa: ANN001
+        return _Join.apply(grad, *ctx.saved_tensors), None, None, None
+
+
+class _Join(torch.autograd.Function):
+    """The other way round; padding is dropped."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(tokens: Tensor, index: Tensor, padding: Tensor, back: Tensor) -> Tensor:
+        return tokens.index_select(0, back)
+
+    setup_context = _Cut.setup_context
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:  # noqa: ANN001
+        return _Cut.apply(grad, *ctx.saved_tensors), None, None, None
+
+
+@fx.wrap  # the number of windows goes with the size, which torch.fx cannot follow
+def cut(x: Tensor, window: tuple[int, int], shifted: bool) -> Tensor:
+    """Maps (B, H, W, C) to the tokens of windows (windows * B, N, C); see :func:`windows_of`."""
+    windows = windows_of(x, window, shifted)
+    tokens = x.flatten(0, 2)
+    if is_traced():
+        tokens = tokens.index_select(0, windows.index).index_fill(0, windows.padding, 0)
+    else:
+        tokens = _Cut.apply(tokens, windows.index, windows.padding, windows.back)
+    return tokens.unflatten(0, (-1, windows.shape[0] * windows.shape[1]))
+
+
+@fx.wrap
+def join(tokens: Tensor, x: Tensor, window: tuple[int, int], shifted: bool) -> Tensor:
+    """The tokens of windows (windows * B, N, D) to maps (B, H, W, D); ``x`` is what these windows were cut from."""
+    windows = windows_of(x, window, shifted)
+    tokens = tokens.flatten(0, 1)
+    if is_traced():
+        tokens = tokens.index_select(0, windows.back)
+    else:
+        tokens = _Join.apply(tokens, windows.index, windows.padding, windows.back)
+    return tokens.unflatten(0, x.shape[:3])
