@@ -148,11 +148,9 @@ def _weights(tensors: StateDict, name: str) -> tuple[StateDict, list[str]]:
             f'{name} has no tensor of a network of this package; its keys start with {starts(tensors)}. Known '
             f'are {some(dict.fromkeys(network.name for network in known_networks()))}, with all their settings.'
         )
-    computed = {
-        key: value for key, value in tensors.items() if key.startswith(prefix) and key.endswith(computed_keys())
-    }
-    inside = [value for key, value in tensors.items() if key.startswith(prefix) and key not in computed]
-    if sum(value.numel() for value in inside) != sum(value.numel() for value in weights.values()):
+    inside = {key: value for key, value in tensors.items() if key.startswith(prefix)}
+    computed = [key for key in inside if key.endswith(computed_keys())]
+    if sum(inside[k].numel() for k in inside.keys() - computed) != sum(value.numel() for value in weights.values()):
         raise CheckpointError(
             f'{name} mixes layouts: several of its tensors have the same key in this package, and all but one would '
             'be lost. Give a checkpoint of one network.'
@@ -161,6 +159,6 @@ def _weights(tensors: StateDict, name: str) -> tuple[StateDict, list[str]]:
     parts = Counter(key.removeprefix(parent).split('.')[0] for key in tensors if not key.startswith(prefix))
     outside = [f'{part} ({count} tensor{"s" * (count > 1)})' for part, count in parts.items()]
     if computed:
-        outside.append(f'{len(computed)} buffers that follow from the sizes, such as {next(iter(computed))}')
+        outside.append(f'{len(computed)} buffers that follow from the sizes, such as {computed[0]}')
     own = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
     return with_activations(own, activations_in(tensors, prefix)), outside

@@ -12,7 +12,7 @@ from . import chunking
 from .attention import Attention, attend
 from .chunking import chunks_pay
 from .fast_paths import is_symbolic
-from .windows import Windows, cut, join, windows_of
+from .windows import Windows, cut, flat_places, join, windows_of
 
 _KINDS = frozenset({nn.Linear, nn.Dropout})
 
@@ -102,11 +102,8 @@ class WindowAttention(Attention):
 
     def split(self, x: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`Attention`: the last tokens of every window bypass the projection."""
-        places = torch.arange(tokens.shape[1] * tokens.shape[2], device=x.device).reshape(1, *tokens.shape[1:3], 1)
-        windows = windows_of(places, self.window_size, self.shifted)
-        order = torch.arange(len(windows.index), device=x.device)
-        area = windows.shape[0] * windows.shape[1]
-        last = (order % area >= area - self.bypassing(area))[windows.back]
+        windows = windows_of(tokens, self.window_size, self.shifted)
+        last = windows.back % windows.area >= windows.area - self.bypassing(windows.area)
         return x[:, ~last], x[:, last]
 
     def _mix_windows(self, x: Tensor) -> Tensor:
@@ -119,23 +116,25 @@ class WindowAttention(Attention):
     def _in_chunks(self, x: Tensor) -> Tensor:
         """:meth:`forward` some windows at a time, so that what lies between stays in the processor's cache."""
         windows = windows_of(x, self.window_size, self.shifted)
-        tokens, area = x.flatten(0, 2), windows.shape[0] * windows.shape[1]
-        filled = windows.index.new_zeros(len(windows.index), dtype=torch.bool).index_fill_(0, windows.padding, True)
+        index, padding, back = flat_places(x, self.window_size, self.shifted)
+        tokens, area = x.flatten(0, 2), windows.area
+        filled = index.new_zeros(len(index), dtype=torch.bool).index_fill_(0, padding, True)
         most = max(1, chunking.CHUNK_BYTES // (area * self.qkv.out_features * x.element_size()))
         out, first = None, 0
         for count, bias in _biases(windows, self.relative_position_bias_table, self.window_size, x.dtype):
-            for start in range(first, first + count, most):
-                part = slice(start * area, min(start + most, first + count) * area)
-                inside = tokens.index_select(0, windows.index[part])
-                if len(windows.padding):
+            end = first + count * x.shape[0]
+            for start in range(first, end, most):
+                part = slice(start * area, min(start + most, end) * area)
+                inside = tokens.index_select(0, index[part])
+                if len(padding):
                     inside[filled[part]] = 0
                 qkv = self.qkv(inside.unflatten(0, (-1, area)))
                 mixed = self._project(attend(qkv, self.num_heads, 0.0, bias, scale=self.scale))
                 if out is None:
-                    out = mixed.new_empty(len(windows.index), mixed.shape[-1])
+                    out = mixed.new_empty(len(index), mixed.shape[-1])
                 out[part] = mixed.flatten(0, 1)
-            first += count
-        return x if out is None else out.index_select(0, windows.back).unflatten(0, x.shape[:3])
+            first = end
+        return x if out is None else out.index_select(0, back).unflatten(0, x.shape[:3])
 
 
 @fx.wrap  # how many windows are of which kind goes with the size, which torch.fx cannot follow
@@ -152,17 +151,20 @@ def _attend_by_kind(
     """Attention inside windows: (windows * B, N, 3 * heads * D) to (windows * B, N, heads * D)."""
     if not len(qkv):
         return qkv[..., : qkv.shape[-1] // 3]
-    kinds = list(_biases(windows_of(x, window, shifted), table, window, qkv.dtype))
-    parts = qkv.split([count for count, _ in kinds])
-    out = [attend(part, num_heads, dropout, bias, scale=scale) for part, (_, bias) in zip(parts, kinds, strict=True)]
-    return torch.cat(out) if len(out) > 1 else out[0]
+    windows = windows_of(x, window, shifted)
+    parts, first = [], 0
+    for count, bias in _biases(windows, table, window, qkv.dtype):
+        part = qkv.unflatten(0, (windows.count, -1))[first : first + count].flatten(0, 1)
+        parts.append(attend(part, num_heads, dropout, bias, scale=scale))
+        first += count
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def _biases(
     windows: Windows, table: Tensor, window: tuple[int, int], dtype: torch.dtype
 ) -> Iterator[tuple[int, Tensor]]:
     """How many windows have which biases (1, heads, N, N), those of the positions and the mask in one."""
-    area = windows.shape[0] * windows.shape[1]
+    area = windows.area
     index = relative_positions(windows.shape, window, table.device)
     bias = table.index_select(0, index).t().reshape(1, -1, area, area)
     for count, mask in windows.kinds:

@@ -16,18 +16,15 @@ _KEPT = 64  # layouts: 8 for each size of images that four stages of plain and s
 
 @dataclass(frozen=True)
 class Windows:
-    """How maps of one size are cut into windows of N tokens, for a batch of B.
-
-    Windows that have the same mask follow one another, and the images of the batch follow one another in each.
+    """How a map is cut into W windows of N tokens; those that have the same mask follow one another.
 
     Args:
         shape: Height and width of a window: those of the map, where it is smaller.
-        index: (windows * B * N,), the place of every token of the windows among the tokens of the maps, (B * H * W);
-            0 for padding.
+        index: (W * N,), the place of every token of the windows among the tokens of the map; 0 for padding.
         padding: The places of padding among the tokens of the windows.
-        back: (B * H * W,), the place of every token of the maps among the tokens of the windows.
-        kinds: For each mask how many windows have it, with all images, and the mask (N, N), 0 where a token may be
-            attended to; None where all may.
+        back: (H * W,), the place of every token of the map among the tokens of the windows.
+        kinds: For each mask how many windows have it, and the mask (N, N), 0 where a token may be attended to; None
+            where all may.
     """
 
     shape: tuple[int, int]
@@ -35,6 +32,16 @@ class Windows:
     padding: Tensor
     back: Tensor
     kinds: tuple[tuple[int, Tensor | None], ...]
+
+    @property
+    def area(self) -> int:
+        """N."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def count(self) -> int:
+        """W."""
+        return sum(count for count, _ in self.kinds)
 
 
 def windows_of(x: Tensor, window: tuple[int, int], shifted: bool) -> Windows:
@@ -46,11 +53,12 @@ def windows_of(x: Tensor, window: tuple[int, int], shifted: bool) -> Windows:
 
     Source: Swin (arXiv 2103.14030, section 3.2).
     """
-    key = (*x.shape[:3], *window, shifted, x.device)
-    # What a tracer makes of tensors is of no use to others.
-    if is_traced() or type(torch.empty(0)) is not Tensor:
-        return _make(*key)
-    return _kept(*key)
+    return (_kept if _may_be_kept() else _make)(*x.shape[1:3], *window, shifted, x.device)
+
+
+def _may_be_kept() -> bool:
+    """Whether tensors are made that others can use: a tracer's are its own."""
+    return not is_traced() and type(torch.empty(0)) is Tensor
 
 
 @lru_cache(_KEPT)
@@ -59,30 +67,50 @@ def _kept(*key: object) -> Windows:
         return _make(*key)
 
 
-def _make(
-    batch: int, height: int, width: int, window_h: int, window_w: int, shifted: bool, device: torch.device
-) -> Windows:
+def _make(height: int, width: int, window_h: int, window_w: int, shifted: bool, device: torch.device) -> Windows:
     (rows, down), (columns, right) = (
         _along(size, window, shifted, device) for size, window in ((height, window_h), (width, window_w))
     )
-    # (windows down, windows across, their height, their width), -1 for padding
+    # (windows down, windows across, their height, their width), above all places for padding
     places = rows[:, None, :, None] * width + columns[None, :, None, :]
-    places = places.where((rows < height)[:, None, :, None] & (columns < width)[None, :, None, :], -1)
+    real = (rows < height)[:, None, :, None] & (columns < width)[None, :, None, :]
+    places = torch.where(real, places, height * width)
     whole = (len(rows) - bool(down), len(columns) - bool(right))
     parts = [
-        (places[top, left].flatten(0, 1), mask)
-        for top, rows_apart in ((slice(None, whole[0]), False), (slice(whole[0], None), True))
-        for left, columns_apart in ((slice(None, whole[1]), False), (slice(whole[1], None), True))
-        for mask in [_mask(rows.shape[1], columns.shape[1], down * rows_apart, right * columns_apart, device)]
+        (places[top, left].flatten(0, 1), _mask(rows.shape[1], columns.shape[1], down * last, right * at_end, device))
+        for top, last in ((slice(None, whole[0]), False), (slice(whole[0], None), True))
+        for left, at_end in ((slice(None, whole[1]), False), (slice(whole[1], None), True))
     ]
     parts = [(part, mask) for part, mask in parts if len(part)]
-    kinds = tuple((len(part) * batch, mask) for part, mask in parts)
-    index = torch.cat([part for part, _ in parts]).flatten(1)  # (windows, N)
-    images = torch.arange(batch, device=device)[:, None] * (height * width)
-    tokens = batch * height * width
-    index = torch.where(index[:, None] < 0, tokens, index[:, None] + images).flatten()
-    back, padding = index.argsort().tensor_split((tokens,))
+    index = torch.cat([part for part, _ in parts]).flatten()
+    back, padding = index.argsort().tensor_split((height * width,))
+    kinds = tuple((len(part), mask) for part, mask in parts)
     return Windows((rows.shape[1], columns.shape[1]), index.index_fill(0, padding, 0), padding, back, kinds)
+
+
+def flat_places(x: Tensor, window: tuple[int, int], shifted: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """``index``, ``padding`` and ``back`` of :class:`Windows` for all B maps at once.
+
+    They are places among (B * H * W) tokens of maps and (W * B * N) tokens of windows.
+    """
+    return (_kept_places if _may_be_kept() else _make_places)(*x.shape[:3], *window, shifted, x.device)
+
+
+@lru_cache(_KEPT)
+def _kept_places(*key: object) -> tuple[Tensor, Tensor, Tensor]:
+    with torch.inference_mode(False):
+        return _make_places(*key)
+
+
+def _make_places(batch: int, *key: object) -> tuple[Tensor, Tensor, Tensor]:
+    windows, size = _make(*key), key[0] * key[1]
+    images = torch.arange(batch, device=windows.index.device)[:, None]
+    index = (windows.index.unflatten(0, (-1, 1, windows.area)) + images * size).flatten()
+    padding, back = (
+        ((place // windows.area) * batch + images) * windows.area + place % windows.area
+        for place in (windows.padding, windows.back)
+    )
+    return index, padding.flatten(), back.flatten()
 
 
 def _along(size: int, window: int, shifted: bool, device: torch.device) -> tuple[Tensor, int]:
@@ -145,23 +173,23 @@ class _Join(torch.autograd.Function):
 
 @fx.wrap  # the number of windows goes with the size, which torch.fx cannot follow
 def cut(x: Tensor, window: tuple[int, int], shifted: bool) -> Tensor:
-    """Maps (B, H, W, C) to the tokens of windows (windows * B, N, C); see :func:`windows_of`."""
+    """Maps (B, H, W, C) to the tokens of windows (windows * B, N, C), the images of the batch side by side."""
+    if not is_traced():
+        area = windows_of(x, window, shifted).area
+        return _Cut.apply(x.flatten(0, 2), *flat_places(x, window, shifted)).unflatten(0, (-1, area))
     windows = windows_of(x, window, shifted)
-    tokens = x.flatten(0, 2)
-    if is_traced():
-        tokens = tokens.index_select(0, windows.index).index_fill(0, windows.padding, 0)
-    else:
-        tokens = _Cut.apply(tokens, windows.index, windows.padding, windows.back)
-    return tokens.unflatten(0, (-1, windows.shape[0] * windows.shape[1]))
+    tokens = x.flatten(1, 2).index_select(1, windows.index)
+    if len(windows.padding):
+        tokens = tokens.index_fill(1, windows.padding, 0)
+    return tokens.unflatten(1, (windows.count, windows.area)).transpose(0, 1).flatten(0, 1)
 
 
 @fx.wrap
 def join(tokens: Tensor, x: Tensor, window: tuple[int, int], shifted: bool) -> Tensor:
     """The tokens of windows (windows * B, N, D) to maps (B, H, W, D); ``x`` is what these windows were cut from."""
+    if not is_traced():
+        joined = _Join.apply(tokens.flatten(0, 1), *flat_places(x, window, shifted))
+        return joined.unflatten(0, x.shape[:3])
     windows = windows_of(x, window, shifted)
-    tokens = tokens.flatten(0, 1)
-    if is_traced():
-        tokens = tokens.index_select(0, windows.back)
-    else:
-        tokens = _Join.apply(tokens, windows.index, windows.padding, windows.back)
-    return tokens.unflatten(0, x.shape[:3])
+    tokens = tokens.unflatten(0, (windows.count, -1)).transpose(0, 1).flatten(1, 2)
+    return tokens.index_select(1, windows.back).unflatten(1, x.shape[1:3])

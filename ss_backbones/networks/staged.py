@@ -102,7 +102,7 @@ class StagedNetwork(Network):
         return x
 
     def keep_stages(self, count: int, *, with_norm: bool = True) -> None:
-        """Drop the stages after the first so many, and, unless ``with_norm``, what :meth:`finish_map` has for a norm."""
+        """Drop the stages after the first so many; without ``with_norm`` the norm of :meth:`finish_map` as well."""
         stages = self.built_stages()
         self.not_built += tuple(f'{self.stage_list}.{i}.' for i in range(count, len(stages)))
         setattr(self, self.stage_list, stages[:count])

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..layers import Block, PatchMerging, WindowAttention
 from ..layers.window_attention import resize_table, table_length
 from ..settings import BlockSetting
-from .arguments import Settings, check_heads, check_stages, height_and_width
+from .arguments import Settings, check_count, check_heads, check_stages, height_and_width
 from .base import StateDict, head_width, run_block
 from .staged import StagedNetwork
 
@@ -37,7 +37,7 @@ class SwinArch:
     """The shape of a Swin; the lists have one entry a stage.
 
     Args:
-        embed_dims: Channels.
+        embed_dim: Channels of the first stage; every other one has twice as many as the one before.
         depths: Blocks; every second one of a stage has shifted windows.
         num_heads: Attention heads.
         mlp_ratio: MLP ratio of the plain network (``settings='uniform'``).
@@ -46,15 +46,21 @@ class SwinArch:
         ValueError: The lists differ in length, hold no positive numbers, or a width is no multiple of its heads.
     """
 
-    embed_dims: Sequence[int]
+    embed_dim: int
     depths: Sequence[int]
     num_heads: Sequence[int] = (3, 6, 12, 24)
     mlp_ratio: float = 4.0
 
     def __post_init__(self) -> None:
-        check_stages(self, ('embed_dims', 'depths', 'num_heads'), whole=True)
+        check_count('arch: embed_dim', self.embed_dim)
+        check_stages(self, ('depths', 'num_heads'), whole=True)
         check_heads(self.embed_dims, self.num_heads)
         BlockSetting(mlp_ratio=self.mlp_ratio)  # says what is wrong with it
+
+    @property
+    def embed_dims(self) -> list[int]:
+        """Channels by stage."""
+        return [self.embed_dim * 2**i for i in range(len(self.depths))]
 
     def plain_mlp_ratios(self) -> list[float]:
         """See :class:`~ss_backbones.networks.arguments.Arch`."""
@@ -62,9 +68,9 @@ class SwinArch:
 
 
 ARCHS: dict[str, SwinArch] = {
-    'tiny': SwinArch((96, 192, 384, 768), (2, 2, 6, 2)),
-    'small': SwinArch((96, 192, 384, 768), (2, 2, 18, 2)),
-    'base': SwinArch((128, 256, 512, 1024), (2, 2, 18, 2), (4, 8, 16, 32)),
+    'tiny': SwinArch(96, (2, 2, 6, 2)),
+    'small': SwinArch(96, (2, 2, 18, 2)),
+    'base': SwinArch(128, (2, 2, 18, 2), (4, 8, 16, 32)),
 }
 
 
@@ -178,7 +184,7 @@ class Swin(StagedNetwork):
     archs = ARCHS
     short_name = 'swin-'
     stage_list = 'layers'
-    backbone_keys = ('norm0.', 'norm1.', 'norm2.')
+    backbone_keys = tuple(f'norm{i}.' for i in range(9))
     key_maps = (from_detection, from_openmmlab, from_timm)
     computed_keys = ('.attn.relative_position_index', '.attn_mask')
 

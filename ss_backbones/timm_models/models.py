@@ -10,7 +10,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
 
-from ..networks import PRESETS, Network, Preset, PVTv2, Swin, ViT
+from ..networks import PRESETS, Network, Preset, PVTv2, StagedNetwork, Swin, ViT
 from ..networks.swin import PATCH
 from .classifier import ColumnarClassifier, StagedClassifier, check_patch_size, record_input_size
 from .weights import Features, checkpoint_filter_fn
@@ -104,7 +104,7 @@ def register(preset: Preset, classifier: type[nn.Module]) -> None:
     build.__module__ = __name__  # and looks for default_cfgs there
     build.__doc__ = f"""{preset.name}; takes the arguments of {classifier.__name__} but ``arch``."""
     own = dict(input_size=(3, size, size), crop_pct=preset.crop_pct, fixed_input_size=fixed)
-    if not fixed:
+    if issubclass(preset.network, StagedNetwork):
         own['pool_size'] = (size // 32, size // 32)
     default_cfgs.update(generate_default_cfgs({preset.name: {**_DEFAULTS, **own}}))
     register_model(build)
