@@ -59,6 +59,17 @@ RECIPES = [
     ),
     Recipe(
         UPERNET,
+        'ss-swin',
+        {'tiny': 0.3, 'small': 0.3, 'base': 0.3},
+        {'type': 'AdamW', 'lr': 6e-5, 'betas': (0.9, 0.999), 'weight_decay': 0.01},
+        SWIN,
+        160_000,
+        1.0,
+        WHOLE,
+        (512, 683),
+    ),
+    Recipe(
+        UPERNET,
         'ss-vit',
         {'tiny': 0.1, 'small': 0.1, 'base': 0.1},
         {'type': 'AdamW', 'lr': 1e-4, 'betas': (0.9, 0.999), 'weight_decay': 0.05},

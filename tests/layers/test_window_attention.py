@@ -11,7 +11,7 @@ from ss_backbones.layers import WindowAttention, chunking, windows
 from ss_backbones.layers.window_attention import resize_table
 
 SETTINGS = [BlockSetting(), BlockSetting(attn_ratio=0.5), BlockSetting(attn_split=0.25), BlockSetting(attn_split=0.6)]
-MAPS = [(1, 1), (3, 9), (4, 4), (8, 12), (7, 10), (13, 5)]
+MAPS = [(1, 1), (3, 9), (4, 4), (8, 6), (7, 10)]
 WINDOWS = [(4, 4), (3, 5)]
 
 
@@ -78,7 +78,7 @@ def test_windows_and_their_gradients(
 def test_the_gradient_of_the_gradient() -> None:
     attn = make(SETTINGS[2], (2, 2), True)
     x = torch.randn(1, 3, 2, 12, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradgradcheck(attn, (x,))
+    assert torch.autograd.gradgradcheck(attn, (x,), fast_mode=True)
 
 
 @pytest.mark.parametrize('shifted', [False, True])
