@@ -36,7 +36,7 @@ FIGURES: dict[str, tuple[str, float, float, float, float]] = {
 # Networks of few channels for what any arch would show: first each family's simplest, then what it has of its own.
 _PVT = dict(embed_dims=(16, 32, 40, 64), depths=(2, 2, 2, 2))
 _VIT = dict(embed_dim=16, depth=6, num_heads=2)
-_SWIN = dict(embed_dim=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4))
+_SWIN = dict(embed_dim=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4))
 SMALL: dict[type[Network], dict[str, dict[str, object]]] = {
     PVTv2: {'pvt': dict(arch=_PVT), 'pvt linear': dict(arch=dict(_PVT, linear=True))},
     Swin: {

@@ -14,6 +14,10 @@ from .chunking import chunks_pay
 from .fast_paths import is_symbolic
 from .windows import Windows, cut, flat_places, join, windows_of
 
+# what they do goes with the size, which torch.fx cannot follow
+fx.wrap('cut')
+fx.wrap('join')
+
 _KINDS = frozenset({nn.Linear, nn.Dropout})
 
 
@@ -137,7 +141,7 @@ class WindowAttention(Attention):
         return x if out is None else out.index_select(0, back).unflatten(0, x.shape[:3])
 
 
-@fx.wrap  # how many windows are of which kind goes with the size, which torch.fx cannot follow
+@fx.wrap
 def _attend_by_kind(
     qkv: Tensor,
     x: Tensor,
@@ -149,12 +153,12 @@ def _attend_by_kind(
     scale: float,
 ) -> Tensor:
     """Attention inside windows: (windows * B, N, 3 * heads * D) to (windows * B, N, heads * D)."""
-    if not len(qkv):
+    if not qkv.shape[0]:
         return qkv[..., : qkv.shape[-1] // 3]
     windows = windows_of(x, window, shifted)
     parts, first = [], 0
     for count, bias in _biases(windows, table, window, qkv.dtype):
-        part = qkv.unflatten(0, (windows.count, -1))[first : first + count].flatten(0, 1)
+        part = qkv.unflatten(0, (windows.count, x.shape[0]))[first : first + count].flatten(0, 1)
         parts.append(attend(part, num_heads, dropout, bias, scale=scale))
         first += count
     return torch.cat(parts) if len(parts) > 1 else parts[0]

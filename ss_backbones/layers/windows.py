@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from .fast_paths import is_traced
 
@@ -171,7 +171,6 @@ class _Join(torch.autograd.Function):
         return _Cut.apply(grad, *ctx.saved_tensors), None, None, None
 
 
-@fx.wrap  # the number of windows goes with the size, which torch.fx cannot follow
 def cut(x: Tensor, window: tuple[int, int], shifted: bool) -> Tensor:
     """Maps (B, H, W, C) to the tokens of windows (windows * B, N, C), the images of the batch side by side."""
     if not is_traced():
@@ -184,12 +183,11 @@ def cut(x: Tensor, window: tuple[int, int], shifted: bool) -> Tensor:
     return tokens.unflatten(1, (windows.count, windows.area)).transpose(0, 1).flatten(0, 1)
 
 
-@fx.wrap
 def join(tokens: Tensor, x: Tensor, window: tuple[int, int], shifted: bool) -> Tensor:
     """The tokens of windows (windows * B, N, D) to maps (B, H, W, D); ``x`` is what these windows were cut from."""
     if not is_traced():
         joined = _Join.apply(tokens.flatten(0, 1), *flat_places(x, window, shifted))
         return joined.unflatten(0, x.shape[:3])
     windows = windows_of(x, window, shifted)
-    tokens = tokens.unflatten(0, (windows.count, -1)).transpose(0, 1).flatten(1, 2)
+    tokens = tokens.unflatten(0, (windows.count, x.shape[0])).transpose(0, 1).flatten(1, 2)
     return tokens.index_select(1, windows.back).unflatten(1, x.shape[1:3])

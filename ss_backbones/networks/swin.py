@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from timm.layers import PatchEmbed, trunc_normal_
 from torch import Tensor, nn
+from torchvision.ops import Permute
 
 from ..layers import Block, PatchMerging, WindowAttention
 from ..layers.window_attention import resize_table, table_length
@@ -150,13 +151,14 @@ class SwinStage(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.downsample = downsample
+        self.as_map = Permute([0, 3, 1, 2])  # under a name of its own, by which torch.fx finds the map
         self.with_cp = with_cp
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, C, H, W), channels-last in memory."""
         for block in self.blocks:
             x = run_block(block, self.with_cp, x)
-        return x.permute(0, 3, 1, 2)
+        return self.as_map(x)
 
 
 class Swin(StagedNetwork):

@@ -23,6 +23,10 @@ class SSPVTv2Classifier(StagedClassifier, PVTv2):
 class SSSwinClassifier(StagedClassifier, Swin):
     """SS-Swin with a linear head on the mean of the last map after its norm; see both bases for the arguments."""
 
+    def describe_features(self) -> list[tuple[int, int, str]]:
+        """See :class:`~ss_backbones.timm_models.classifier.Classifier`: the stages without their merging."""
+        return [(channels, stride, f'{stage}.as_map') for channels, stride, stage in super().describe_features()]
+
     def set_input_size(
         self,
         img_size: int | Sequence[int] | None = None,
