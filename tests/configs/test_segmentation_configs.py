@@ -125,7 +125,7 @@ def test_recipe(name: str, arch: str, recipe: Recipe):
     assert model.get('pretrained') is None
     assert model.test_cfg == recipe.test_mode
     assert {key: value for key, value in model.backbone.items() if key != 'settings'} == {
-        'type': {'ss-pvtv2': 'SSPVTv2', 'ss-vit': 'SSViT'}[recipe.family],
+        'type': {'ss-pvtv2': 'SSPVTv2', 'ss-swin': 'SSSwin', 'ss-vit': 'SSViT'}[recipe.family],
         'arch': arch,
         'ramp': 'bias',
         'drop_path_rate': recipe.drop_path[arch],
