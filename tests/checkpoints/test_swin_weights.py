@@ -134,7 +134,7 @@ def test_a_classifier_goes_into_a_detector_of_other_windows(tmp_path: Path) -> N
 @pytest.mark.parametrize('shape', [(49, 3), (48, 1), (2, 2, 49)])
 def test_tables_that_cannot_be_resized_are_refused(shape: tuple[int, ...]) -> None:
     weights = {**classifier().state_dict(), 'layers.0.blocks.0.attn.relative_position_bias_table': torch.zeros(shape)}
-    with pytest.raises(CheckpointError, match='1 tensors differ.*(?s:.*)relative_position_bias_table'):
+    with pytest.raises(CheckpointError, match='(?s)bias_table .*Nothing was loaded: 1 tensors differ'):
         load_weights(classifier(), weights)
 
 
