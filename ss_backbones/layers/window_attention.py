@@ -123,7 +123,8 @@ class WindowAttention(Attention):
         index, padding, back = flat_places(x, self.window_size, self.shifted)
         tokens, area = x.flatten(0, 2), windows.area
         filled = index.new_zeros(len(index), dtype=torch.bool).index_fill_(0, padding, True)
-        most = max(1, chunking.CHUNK_BYTES // (area * self.qkv.out_features * x.element_size()))
+        size = chunking.WITHOUT_HALO * chunking.CHUNK_BYTES
+        most = max(1, size // (area * self.qkv.out_features * x.element_size()))
         out, first = None, 0
         for count, bias in _biases(windows, self.relative_position_bias_table, self.window_size, x.dtype):
             end = first + count * x.shape[0]

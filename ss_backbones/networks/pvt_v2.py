@@ -70,7 +70,7 @@ ARCHS: dict[str, PVTv2Arch] = {
 
 def from_whai362(weights: StateDict) -> StateDict:
     """The keys of whai362/PVT: ``patch_embed2``, ``block2``, ``norm2``, a module around each depthwise convolution."""
-    if not any(_WHAI_STAGE.match(key) and key.startswith('block') for key in weights):
+    if not any(_WHAI_STAGE.match(key) and not key.startswith('norm') for key in weights):
         return weights  # Swin's backbones have norm1 as well
     return {
         _WHAI_STAGE.sub(_whai_start, key).replace('.mlp.dwconv.dwconv.', '.mlp.dwconv.'): value
