@@ -23,7 +23,7 @@ _PLACES = {
     'specific_setting': 'settings',
     'uniform_setting': 'settings',
 }
-_NEED_MMENGINE = ('LayerDecayOptimizerConstructor', 'SSPVTv2', 'SSViT')
+_NEED_MMENGINE = ('LayerDecayOptimizerConstructor', 'SSPVTv2', 'SSSwin', 'SSViT')
 
 __all__ = ['__version__', 'register', *_PLACES]
 

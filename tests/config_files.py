@@ -15,7 +15,7 @@ _ALL = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob('*.py') i
 CLASSIFIERS = [name for name in _ALL if name.startswith('imagenet/')]
 SWAPPED = [name for name in _ALL if name.startswith('swapped/')]  # made by ss-backbones swap
 CONFIGS = [name for name in _ALL if name not in (*CLASSIFIERS, *SWAPPED)]  # of mmdet and mmseg
-TWINS = {'ss-pvtv2': 'pvtv2', 'ss-vit': 'deit'}  # in a file's name: the family, and its plain twin
+TWINS = {'ss-pvtv2': 'pvtv2', 'ss-swin': 'swin', 'ss-vit': 'deit'}  # in a file's name: the family, and its plain twin
 
 
 def twin_of(name: str) -> str:

@@ -57,17 +57,28 @@ def mlp_plainly(mlp: Mlp, x: Tensor, setting: BlockSetting, drop: float = 0.0) -
 
 
 def attend_plainly(
-    q: Tensor, k: Tensor, v: Tensor, num_heads: int, proj: nn.Linear, attn_split: float, sees: Tensor | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    num_heads: int,
+    proj: nn.Linear,
+    attn_split: float,
+    sees: Tensor | None = None,
+    bias: Tensor | None = None,
+    scale: float | None = None,
 ) -> Tensor:
     """Attention with the whole matrix written out, head by head, then the projection that the last tokens bypass.
 
-    ``q``, ``k`` and ``v`` are (B, N, width); what a token may not see is False in ``sees`` (N, N).
+    ``q``, ``k`` and ``v`` are (B, N, width); what a token may not see is False in ``sees`` (N, N); ``bias`` (heads, N,
+    N) is added to the products, which are scaled by the heads' width unless ``scale`` is given.
     """
     size = q.shape[-1] // num_heads
     heads = []
-    for start in range(0, q.shape[-1], size):
+    for head, start in enumerate(range(0, q.shape[-1], size)):
         part = slice(start, start + size)
-        scores = q[..., part] @ k[..., part].transpose(1, 2) / math.sqrt(size)
+        scores = q[..., part] @ k[..., part].transpose(1, 2) * (scale or 1 / math.sqrt(size))
+        if bias is not None:
+            scores = scores + bias[head]
         if sees is not None:
             scores = scores.masked_fill(~sees, -math.inf)
         heads.append(scores.softmax(-1) @ v[..., part])

@@ -5,11 +5,12 @@ A new network adds a line to ``FIGURES``, and one with an arch to ``SMALL`` wher
 
 from dataclasses import dataclass
 
-from ss_backbones.networks import PRESETS, Network, PVTv2, ViT
+from ss_backbones.networks import PRESETS, Network, PVTv2, Swin, ViT
 
-# By name: the plain twin in timm; millions of trainable parameters and GMACs at 224 x 224 with 1000 classes, as the
-# preset is and with plain settings and MLPs. The plain columns are those of the published PVTv2 and DeiT models, the SS
-# ones what the rule gives in the official classes, and those of DFC-DeiT follow from its paper's formulas.
+# By name: the plain twin in timm; millions of trainable parameters and GMACs at the preset's size, or else 224 x 224,
+# with 1000 classes, as the preset is and with plain settings and MLPs. The plain columns are those of the published
+# PVTv2, DeiT and Swin models, the SS ones what the rule gives in the official classes, and those of DFC-DeiT follow
+# from its paper's formulas. GMACs at 384 x 384 follow from ViT's and Swin's formulas, as no paper has them for SS.
 FIGURES: dict[str, tuple[str, float, float, float, float]] = {
     'ss_pvt_v2_b0': ('pvt_v2_b0', 3.422, 0.422, 3.667, 0.566),
     'ss_pvt_v2_b1': ('pvt_v2_b1', 13.049, 1.571, 14.009, 2.108),
@@ -21,7 +22,12 @@ FIGURES: dict[str, tuple[str, float, float, float, float]] = {
     'ss_vit_tiny_patch16_224': ('deit_tiny_patch16_224', 5.329, 1.163, 5.717, 1.254),
     'ss_vit_small_patch16_224': ('deit_small_patch16_224', 20.501, 4.257, 22.051, 4.599),
     'ss_vit_base_patch16_224': ('deit_base_patch16_224', 80.371, 16.241, 86.568, 17.564),
-    'ss_vit_base_patch16_384': ('deit_base_patch16_384', 80.663, 16.241, 86.859, 17.564),
+    'ss_vit_base_patch16_384': ('deit_base_patch16_384', 80.663, 51.357, 86.859, 55.484),
+    'ss_swin_tiny_patch4_window7_224': ('swin_tiny_patch4_window7_224', 25.578, 4.151, 28.288, 4.491),
+    'ss_swin_small_patch4_window7_224': ('swin_small_patch4_window7_224', 46.065, 8.069, 49.606, 8.741),
+    'ss_swin_base_patch4_window7_224': ('swin_base_patch4_window7_224', 81.474, 14.252, 87.768, 15.431),
+    'ss_swin_base_patch4_window12_384': ('swin_base_patch4_window12_384', 81.609, 43.337, 87.904, 47.083),
+    'ss_swin_base_patch4_window7_384': ('swin_base_patch4_window12_384', 81.609, 43.337, 87.904, 47.083),
     'dfc_deit_tiny_patch16_224': ('deit_tiny_patch16_224', 4.861, 1.083, 5.717, 1.254),
     'dfc_deit_small_patch16_224': ('deit_small_patch16_224', 18.569, 3.909, 22.051, 4.599),
     'dfc_deit_base_patch16_224': ('deit_base_patch16_224', 72.527, 14.790, 86.568, 17.564),
@@ -30,8 +36,13 @@ FIGURES: dict[str, tuple[str, float, float, float, float]] = {
 # Networks of few channels for what any arch would show: first each family's simplest, then what it has of its own.
 _PVT = dict(embed_dims=(16, 32, 40, 64), depths=(2, 2, 2, 2))
 _VIT = dict(embed_dim=16, depth=6, num_heads=2)
+_SWIN = dict(embed_dim=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4))
 SMALL: dict[type[Network], dict[str, dict[str, object]]] = {
     PVTv2: {'pvt': dict(arch=_PVT), 'pvt linear': dict(arch=dict(_PVT, linear=True))},
+    Swin: {
+        'swin': dict(arch=_SWIN, img_size=64, window_size=4),
+        'swin oblong': dict(arch=dict(_SWIN, depths=(1, 3, 2, 2)), img_size=(224, 160), window_size=(3, 5)),
+    },
     ViT: {
         'vit': dict(arch=_VIT, img_size=64),
         'vit windows': dict(arch=_VIT, img_size=64, window_size=3, global_blocks=(2, -1)),
@@ -58,11 +69,13 @@ class Row:
     plain_params: float
     plain_gmacs: float
     depth: int
+    size: int
 
 
 def _row(name: str) -> Row:
     preset, (plain, *figures) = PRESETS[name], FIGURES[name]
-    return Row(preset.arch, name, plain, *figures, len(preset.network.archs[preset.arch].plain_mlp_ratios()))
+    depth = len(preset.network.archs[preset.arch].plain_mlp_ratios())
+    return Row(preset.arch, name, plain, *figures, depth, preset.img_size or 224)
 
 
 ROWS = tuple(_row(name) for name in FIGURES)
@@ -78,8 +91,8 @@ def rows_of(network: type[Network]) -> tuple[Row, ...]:
     return tuple(rows.values())
 
 
-PVT_V2, VIT = rows_of(PVTv2), rows_of(ViT)
-MODELS = (*PVT_V2, *VIT)
+PVT_V2, SWIN, VIT = rows_of(PVTv2), rows_of(Swin), rows_of(ViT)
+MODELS = (*PVT_V2, *SWIN, *VIT)
 # the probes: DeiTs with learned layers in the place of activations and second linears
 DFC = {row.name: row.plain for row in ROWS if PRESETS[row.name].mlp == 'dfc'}
 ARCHS = [row.arch for row in PVT_V2]

@@ -11,7 +11,7 @@ from ..errors import UsageError
 from .plan import Shape
 
 # Width of the first head, blocks by stage, MLP ratios by stage. Source: PVTv2, arXiv 2106.13797, table 1.
-MMDET: dict[str, tuple[int, list[int], list[int]]] = {
+_PVT: dict[str, tuple[int, list[int], list[int]]] = {
     'mmdet:PVTv2-b0': (32, [2, 2, 2, 2], [8, 8, 4, 4]),
     'mmdet:PVTv2-b1': (64, [2, 2, 2, 2], [8, 8, 4, 4]),
     'mmdet:PVTv2-b2': (64, [3, 4, 6, 3], [8, 8, 4, 4]),
@@ -19,6 +19,13 @@ MMDET: dict[str, tuple[int, list[int], list[int]]] = {
     'mmdet:PVTv2-b4': (64, [3, 8, 27, 3], [8, 8, 4, 4]),
     'mmdet:PVTv2-b5': (64, [3, 6, 40, 3], [4, 4, 4, 4]),
 }
+# Channels, blocks and heads by stage. Source: Swin, arXiv 2103.14030, section 3.3.
+_SWIN: dict[str, tuple[int, list[int], list[int]]] = {
+    'mmdet:Swin-t': (96, [2, 2, 6, 2], [3, 6, 12, 24]),
+    'mmdet:Swin-s': (96, [2, 2, 18, 2], [3, 6, 12, 24]),
+    'mmdet:Swin-b': (128, [2, 2, 18, 2], [4, 8, 16, 32]),
+}
+MMDET = (*_PVT, *_SWIN)
 PYRAMID = [4, 8, 16, 32]
 SOURCES = ('hf-hub', 'hf_hub', 'local-dir')  # with which timm's names of pretrained models elsewhere begin
 
@@ -106,8 +113,13 @@ def check_mmdet(network: str) -> None:
 
 
 def build_mmdet(network: str, shape: Shape) -> nn.Module:
-    """mmdet's own PVTv2, without drop path."""
-    from mmdet.models.backbones import PyramidVisionTransformerV2  # seconds to import, so only where it is asked for
+    """mmdet's own PVTv2 or Swin, without drop path."""
+    # seconds to import, so only where they are asked for
+    from mmdet.models.backbones import PyramidVisionTransformerV2, SwinTransformer
 
-    width, depths, ratios = MMDET[network]
+    if network in _SWIN:
+        width, depths, heads = _SWIN[network]
+        network = SwinTransformer(embed_dims=width, depths=depths, num_heads=heads, drop_path_rate=0.0)
+        return nn.Sequential(network)  # whose train() returns it, as mmdet's does not
+    width, depths, ratios = _PVT[network]
     return PyramidVisionTransformerV2(embed_dims=width, num_layers=depths, mlp_ratios=ratios, drop_path_rate=0.0)

@@ -15,6 +15,7 @@ from .activations import activations_in, with_activations
 from .extraction import AVERAGE, extract, some, starts
 from .files import read_checkpoint
 from .identification import Identification, find_known, identify, known_keys, known_networks
+from .key_maps import computed_keys
 from .official import hold_as_official
 from .values import check_numbers, in_words, not_finite
 from .writing import SAFETENSORS, write_checkpoint, write_safetensors
@@ -153,8 +154,9 @@ def _weights(tensors: StateDict, name: str) -> tuple[StateDict, list[str]]:
             f'{name} has no tensor of a network of this package; its keys start with {starts(tensors)}. Known '
             f'are {some(dict.fromkeys(network.name for network in known_networks()))}, with all their settings.'
         )
-    inside = [value for key, value in tensors.items() if key.startswith(prefix)]
-    if sum(value.numel() for value in inside) != sum(value.numel() for value in weights.values()):
+    inside = {key: value for key, value in tensors.items() if key.startswith(prefix)}
+    computed = [key for key in inside if key.endswith(computed_keys())]
+    if sum(inside[k].numel() for k in inside.keys() - computed) != sum(value.numel() for value in weights.values()):
         raise CheckpointError(
             f'{name} mixes layouts: several of its tensors have the same key in this package, and all but one would '
             'be lost. Give a checkpoint of one network.'
@@ -162,5 +164,7 @@ def _weights(tensors: StateDict, name: str) -> tuple[StateDict, list[str]]:
     parent = prefix[: prefix.rstrip('.').rfind('.') + 1]
     parts = Counter(key.removeprefix(parent).split('.')[0] for key in tensors if not key.startswith(prefix))
     outside = [f'{part} ({count} tensor{"s" * (count > 1)})' for part, count in parts.items()]
+    if computed:
+        outside.append(f'{len(computed)} buffers that follow from the sizes, such as {computed[0]}')
     own = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
     return with_activations(own, activations_in(tensors, prefix)), outside

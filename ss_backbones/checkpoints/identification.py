@@ -102,7 +102,7 @@ def _known_networks(presets: tuple[Preset, ...]) -> tuple[KnownNetwork, ...]:
     for kind in (None, *_KINDS):  # those of the catalog come first, as the first of equals is found
         for preset in presets:
             kind_here = kind or (preset.settings, preset.mlp, 'paper')
-            which = (preset.network, preset.arch, preset.img_size, *kind_here)
+            which = (preset.network, preset.arch, preset.img_size, preset.window_size, *kind_here)
             if which in found:
                 continue
             with nullcontext() if kind is None else suppress(ValueError):  # not every family takes every kind
@@ -116,7 +116,8 @@ def _build(preset: Preset, settings: str, mlp: str, ramp: str) -> KnownNetwork:
         head = {'head.weight': torch.empty(1000, model.num_features), 'head.bias': torch.empty(1000)}
     own_mlp = '' if mlp == preset.mlp else mlp
     own_ramp = '' if ramp == 'paper' else ramp
-    return KnownNetwork(preset.name, settings, own_mlp, own_ramp, model.state_dict() | head, expected_ramps(model))
+    body = {key: value for key, value in model.state_dict().items() if not key.startswith(model.backbone_keys)}
+    return KnownNetwork(preset.name, settings, own_mlp, own_ramp, body | head, expected_ramps(model))
 
 
 def _held_against(network: KnownNetwork, weights: Mapping[str, Tensor], source: str) -> Identification:

@@ -36,7 +36,7 @@ NAMES = (
     "':bias' (its ramps in biases), "
     "':cp' (activations recomputed in the backward pass), ':folded' (ss_backbones.fold); a config of this package, "
     "NAME.py or ss_backbones::NAME.py, with ':cp' and ':folded'; peers: timm:NAME, also with ':cp', and "
-    'mmdet:PVTv2-b0 to mmdet:PVTv2-b5'
+    'mmdet:PVTv2-b0 to mmdet:PVTv2-b5, mmdet:Swin-t to mmdet:Swin-b'
 )
 
 

@@ -23,7 +23,7 @@ class HeadMoments:
 
     Args:
         queries: (heads, D, D), of q q'.
-        keys: (heads, D, D), of k k', each k about its mean in its image.
+        keys: (heads, D, D), of k k', each k about its mean in its image or window.
         outputs: (heads, D, D), the covariance of the heads' outputs.
         bypass: (1 + W, 1 + W + C), of the tokens that are to bypass the projection: of f f' and f y', f being a 1 and
             the outputs of all heads, y what is wanted of the attention.
@@ -65,9 +65,9 @@ def observe_heads(old: Attention, new: Attention, batches: Iterable[tuple[Layout
             into += torch.einsum('bnhi,bnhj->hij', x, x).cpu()
         mean += o.double().sum((0, 1)).cpu()
         counts = [count + x.shape[0] * x.shape[1] for count, x in zip(counts, (q, k), strict=True)]
-        past = slice(mixed.shape[1] - new.bypassing(mixed.shape[1]), None)
-        f = F.pad(mixed[:, past].flatten(0, 1), (1, 0), value=1.0).double()
-        bypass += (f.t() @ torch.cat((f, wanted[:, past].flatten(0, 1).double()), dim=1)).cpu()
+        past, wanted_past = (new.split(x, tokens)[1].flatten(0, 1) for x in (mixed, wanted))
+        f = F.pad(past, (1, 0), value=1.0).double()
+        bypass += (f.t() @ torch.cat((f, wanted_past.double()), dim=1)).cpu()
     for hook in hooks:
         hook.remove()
     mean /= counts[0]
@@ -104,7 +104,7 @@ def make_heads(old: Attention, new: Attention, moments: HeadMoments, generator: 
         v[..., -1] += shifts  # of the outputs as well, as attention takes means of values
         proj = torch.linalg.solve(maps, proj[order], left=False)
         bias = bias - torch.einsum('hcd,hd->c', proj, shifts)
-    q = q * (width / wide) ** 0.5  # the softmax's scale goes with the width
+    q = q * (old.scale / new.scale)  # that of the softmax may go with the width
     for (layer, first), part in zip(new.head_layers(), (q, k, v), strict=True):
         rows = slice(first, first + heads * width)
         layer.weight[rows], layer.bias[rows] = part[..., :-1].flatten(0, 1), part[..., -1].flatten()

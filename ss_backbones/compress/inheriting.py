@@ -152,8 +152,7 @@ def _make_attention(old: Block, new: Block, streams: Streams, generator: torch.G
         regression = Regression(new.attn.proj.weight, new.attn.proj.bias)
         for layout, ours, after in streams.read(_OURS, _NEXT):
             mixed = new.attn.mix(new.norm1(ours), *layout)
-            first = slice(mixed.shape[1] - new.attn.bypassing(mixed.shape[1]))
-            regression.add(mixed[:, first], (after - ours).flatten(1, -2)[:, first])
+            regression.add(*(new.attn.split(x, ours)[0] for x in (mixed, (after - ours).flatten(1, -2))))
         _set_linear(new.attn.proj, *regression.solve())
     streams.update(_OURS, lambda layout, x: x + new.attn(new.norm1(x), *layout), _OURS)
     streams.rename(_THEIRS, _BEFORE)

@@ -16,8 +16,9 @@ def fold(model: nn.Module) -> nn.Module:
     In every block the ramp goes into the bias of the MLP's second linear (what it adds to the channels that bypass that
     linear stays a constant), and the scales and shifts of the norms go into the layers after them: linear layers and
     the reducing convolution, which has no padding. The norms of stages and of patch embeddings stay, because what
-    follows them is padded, a head, or outside the network. It is computed in float64; outputs differ by rounding alone.
-    The dtype, the device and whatever else the model has stay as they are.
+    follows them is padded, a head, or outside the network, and so do those before Swin's windows, which are padded. It
+    is computed in float64; outputs differ by rounding alone. The dtype, the device and whatever else the model has stay
+    as they are.
 
     The copy is for inference: its parameters need no gradient, and ``train()`` is refused. Its state dict lacks the
     folded norms and ramps and has a mark in every block, by which each loader, with ``strict=False`` as well, refuses
@@ -63,7 +64,8 @@ def _norms(block: Block) -> list[tuple[nn.LayerNorm, list[nn.Linear | nn.Conv2d]
         if not isinstance(part, known):
             raise ValueError(f'A block has {type(part).__name__} for its {what}, which cannot be folded.')
     attn = block.attn
-    return [(block.norm1, attn.input_layers()), (block.norm2, [block.mlp.fc1]), *attn.inner_norms()]
+    norms = [(block.norm1, attn.input_layers()), (block.norm2, [block.mlp.fc1]), *attn.inner_norms()]
+    return [(norm, behind) for norm, behind in norms if behind]
 
 
 def _check_plain(block: Block) -> None:

@@ -6,7 +6,9 @@ from .dfc import DFC, DfcMlp
 from .grouped_linear import GroupedLinear
 from .mlp import ACTIVATIONS, HiddenMlp, Mlp
 from .patch_embed import OverlapPatchEmbed
+from .patch_merging import PatchMerging
 from .pyramid import SimpleFeaturePyramid
+from .window_attention import WindowAttention
 
 __all__ = [
     'ACTIVATIONS',
@@ -18,8 +20,10 @@ __all__ = [
     'HiddenMlp',
     'Mlp',
     'OverlapPatchEmbed',
+    'PatchMerging',
     'SelfAttention',
     'SimpleFeaturePyramid',
     'SpatialReductionAttention',
+    'WindowAttention',
     'drop_path_rates',
 ]

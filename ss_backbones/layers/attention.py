@@ -24,12 +24,12 @@ class Attention(nn.Module):
         proj_drop: Dropout probability after the output projection.
 
     Attributes:
-        window_size: Side of the windows in tokens, or None.
+        window_size: Side, or height and width, of the windows in tokens, or None.
 
     Source: ViT (arXiv 2010.11929); the SS paper (Pattern Recognition 162, 2025, 111422).
     """
 
-    window_size: int | None = None
+    window_size: int | tuple[int, int] | None = None
 
     def __init__(
         self,
@@ -53,8 +53,13 @@ class Attention(nn.Module):
         """The layers from C channels to queries, keys and values of ``width`` channels."""
         raise NotImplementedError
 
+    @property
+    def scale(self) -> float:
+        """What the products of queries and keys are multiplied by."""
+        return self.head_dim**-0.5
+
     def input_layers(self) -> list[nn.Linear | nn.Conv2d]:
-        """The layers that take what the norm before the attention returns; none of them pads its input."""
+        """The layers that take what the norm before the attention returns; none, where what it returns is padded."""
         raise NotImplementedError
 
     def head_layers(self) -> list[tuple[nn.Linear, int]]:
@@ -78,6 +83,17 @@ class Attention(nn.Module):
         """How many of so many tokens, the last ones, bypass the output projection."""
         share, of = self.token_bypass.as_integer_ratio()
         return tokens * share // of if self.has_exact_bypass else int(tokens * self.token_bypass)
+
+    def split(self, x: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Something of every token (B, N, D), in raster order, as that of the tokens that are projected (B, n, D) and
+        that of those that bypass the projection (B, N - n, D).
+
+        Args:
+            x: It.
+            tokens: The tokens, as :meth:`forward` gets them.
+        """
+        bypass = self.bypassing(x.shape[1])
+        return x[:, : x.shape[1] - bypass], x[:, x.shape[1] - bypass :]
 
     def _project(self, x: Tensor) -> Tensor:
         """(B, N, heads * D) to (B, N, C)."""
@@ -147,7 +163,12 @@ class SelfAttention(Attention):
 
 
 def attend(
-    qkv: Tensor, num_heads: int, dropout: float, mask: Tensor | None = None, queries: int | None = None
+    qkv: Tensor,
+    num_heads: int,
+    dropout: float,
+    mask: Tensor | None = None,
+    queries: int | None = None,
+    scale: float | None = None,
 ) -> Tensor:
     """Attention of all tokens to all tokens.
 
@@ -155,14 +176,15 @@ def attend(
         qkv: (B, N, 3 * heads * D).
         num_heads: Number of heads.
         dropout: Dropout probability of the attention weights.
-        mask: (B, 1, 1, N), True where a token may be attended to.
+        mask: (B, 1, 1, N), True where a token may be attended to; or (1, heads, N, N), added to the products.
         queries: Keep the first so many tokens as queries; None for all.
+        scale: What the products are multiplied by; None for the one of the heads' width.
 
     Returns:
         (B, queries, heads * D).
     """
     q, k, v = qkv.unflatten(-1, (3, num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-    out = F.scaled_dot_product_attention(q[:, :, :queries], k, v, attn_mask=mask, dropout_p=dropout)
+    out = F.scaled_dot_product_attention(q[:, :, :queries], k, v, attn_mask=mask, dropout_p=dropout, scale=scale)
     return out.transpose(1, 2).flatten(2)
 
 

@@ -20,6 +20,7 @@ class Block(nn.Module):
         attn: Attention; it gets whatever :meth:`forward` gets beside the tokens.
         mlp: MLP.
         drop_path: Probability to drop a branch.
+        norm_eps: What the norms add to the variance.
 
     Attributes:
         folded: None, or, in a block that was folded for inference, a mark that goes into its state dict.
@@ -27,11 +28,11 @@ class Block(nn.Module):
     Source: ViT (arXiv 2010.11929, section 3.1).
     """
 
-    def __init__(self, dim: int, attn: nn.Module, mlp: nn.Module, drop_path: float) -> None:
+    def __init__(self, dim: int, attn: nn.Module, mlp: nn.Module, drop_path: float, *, norm_eps: float = 1e-6) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm1 = nn.LayerNorm(dim, eps=norm_eps)
         self.attn = attn
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
         self.mlp = mlp
         self.drop_path = DropPath(drop_path)
         self.register_buffer(MARK, None)

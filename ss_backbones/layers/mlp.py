@@ -49,15 +49,17 @@ class HiddenMlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) to (..., C); with a convolution (B, H, W, C) to (B, H, W, C)."""
-        if self.dwconv is None:
-            return self.finish(self.fc1(x))
-        if not is_symbolic(x) and chunks_pay(self, x, self.kinds) and self.dwconv.kernel_size == (3, 3):
-            return in_row_chunks(self._convolve, x, halo=1, channels=self.hidden)
-        return self._convolve(x)
+        halo = 0 if self.dwconv is None else 1
+        local = not halo or self.dwconv.kernel_size == (3, 3)
+        if not is_symbolic(x) and x.ndim == 4 and local and chunks_pay(self, x, self.kinds):
+            return in_row_chunks(self._of_rows, x, halo=halo, channels=self.hidden)
+        return self._of_rows(x)
 
-    def _convolve(self, x: Tensor, rows: slice | None = None) -> Tensor:
-        """(B, H, W, C) to (B, H, W, C); ``rows`` keeps those alone in what comes out."""
-        hidden = self.convolve(self.fc1(x))
+    def _of_rows(self, x: Tensor, rows: slice | None = None) -> Tensor:
+        """As :meth:`forward`; ``rows`` keeps those alone of a map in what comes out."""
+        hidden = self.fc1(x)
+        if self.dwconv is not None:
+            hidden = self.convolve(hidden)
         return self.finish(hidden if rows is None else hidden[:, rows])
 
     def convolve(self, hidden: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from .catalog import PRESETS, Preset
 from .columnar import ColumnarNetwork
 from .pvt_v2 import PVTv2, PVTv2Arch
 from .staged import StagedNetwork
+from .swin import Swin, SwinArch
 from .vit import ViT, ViTArch
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     'PVTv2Arch',
     'Preset',
     'StagedNetwork',
+    'Swin',
+    'SwinArch',
     'ViT',
     'ViTArch',
     'network_in',

@@ -125,6 +125,50 @@ def check_count(name: str, value: int) -> None:
         raise ValueError(f'{name}={value!r} must be a whole number, 1 or more.')
 
 
+def check_stages(arch: Arch, names: Sequence[str], *, whole: bool = False) -> None:
+    """Fields of an arch that hold a positive number for every stage, as many as the first of them.
+
+    Raises:
+        ValueError: One holds something else; the numbers must be whole where ``whole`` says so.
+    """
+    first = names[0]
+    for name in names:
+        values = getattr(arch, name)
+        if isinstance(values, str) or not isinstance(values, Sequence):
+            raise ValueError(f'arch: {name}={values!r} must be a list with one number a stage.')
+        if len(values) != len(getattr(arch, first)) or not values:
+            raise ValueError(
+                f'arch: {name}={tuple(values)} needs one entry a stage, as {first}={tuple(getattr(arch, first))}.'
+            )
+        if any(not isinstance(value, int if whole else int | float) or value <= 0 for value in values):
+            raise ValueError(f'arch: {name}={tuple(values)} must hold positive {"whole " * whole}numbers.')
+
+
+def check_heads(dims: Sequence[int], heads: Sequence[int]) -> None:
+    """Widths, and the numbers of heads that share them.
+
+    Raises:
+        ValueError: A width is no multiple of its heads.
+    """
+    for dim, count in zip(dims, heads, strict=True):
+        if dim % count:
+            raise ValueError(f'arch: a width of {dim} cannot be shared by {count} heads; make it a multiple.')
+
+
+def height_and_width(name: str, given: int | Sequence[int], what: str = 'a number of pixels') -> tuple[int, int]:
+    """A side, or a height and a width, as both.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    sides = (given,) if isinstance(given, int) else given
+    if isinstance(sides, str) or not isinstance(sides, Sequence) or len(sides) not in (1, 2):
+        raise ValueError(f'{name}={given!r} must be {what}, or height and width.')
+    for side in sides:
+        check_count(name, side)
+    return sides[0], sides[-1]
+
+
 def check_rate(name: str, rate: float) -> None:
     """A probability of dropping something.
 

@@ -60,6 +60,7 @@ class Network(nn.Module):
         part_name: What :meth:`freezable` counts after the stem, in words.
         backbone_keys: Starts of the state-dict keys that no classifier's checkpoint has.
         key_maps: From the keys of other projects' state dicts to this package's; each leaves all others alone.
+        computed_keys: Ends of the keys of what other projects save although it follows from the sizes; it is dropped.
         attn_split: Share of the tokens that bypass the projection in the last blocks of the specific setting.
         set_here: Arguments of the network that a subclass sets itself, and which nobody may give.
         unknown_hint: What to say beside of arguments that there are not.
@@ -82,6 +83,7 @@ class Network(nn.Module):
     part_name: ClassVar[str] = 'stages'
     backbone_keys: ClassVar[tuple[str, ...]] = ()
     key_maps: ClassVar[tuple[KeyMap, ...]] = ()
+    computed_keys: ClassVar[tuple[str, ...]] = ()
     attn_split: ClassVar[float] = 0.25
     set_here: ClassVar[frozenset[str]] = frozenset()
     unknown_hint: ClassVar[str] = ''

@@ -8,6 +8,7 @@ from typing import Any
 
 from .base import Network
 from .pvt_v2 import PVTv2
+from .swin import Swin
 from .vit import ViT
 
 
@@ -23,6 +24,7 @@ class Preset:
         mlp: Its MLPs unless asked otherwise.
         ramp: How it holds its ramps unless asked otherwise.
         img_size: Side of the images that it is made for, in pixels, where its weights depend on that; None elsewhere.
+        window_size: Side of its windows in tokens, where it is not the class's own.
         crop_pct: Which part of an image's shorter side an evaluation sees.
     """
 
@@ -33,12 +35,13 @@ class Preset:
     mlp: str = 'standard'
     ramp: str | None = None
     img_size: int | None = None
+    window_size: int | None = None
     crop_pct: float = 0.9
 
     def options(self) -> dict[str, Any]:
         """What the network is built with."""
-        size = {} if self.img_size is None else {'img_size': self.img_size}
-        return {'arch': self.arch, 'settings': self.settings, 'mlp': self.mlp, 'ramp': self.ramp, **size}
+        sizes = {name: getattr(self, name) for name in ('img_size', 'window_size') if getattr(self, name) is not None}
+        return {'arch': self.arch, 'settings': self.settings, 'mlp': self.mlp, 'ramp': self.ramp, **sizes}
 
     def build(self, **options: Any) -> Network:
         """The network as a classifier has it, without a head; ``options`` take precedence.
@@ -82,5 +85,11 @@ add(
     *(Preset(f'ss_vit_{arch}_patch16_224', ViT, arch, img_size=224) for arch in ViT.archs),
     # as DeiT is evaluated: the whole image at 384, its middle at 224
     Preset('ss_vit_base_patch16_384', ViT, 'base', img_size=384, crop_pct=1.0),
+    *(Preset(f'ss_swin_{arch}_patch4_window7_224', Swin, arch, img_size=224) for arch in Swin.archs),
+    # under the name of its windows, and under the official one, which calls them 7 although they are 12
+    *(
+        Preset(f'ss_swin_base_patch4_window{name}_384', Swin, 'base', img_size=384, window_size=12, crop_pct=1.0)
+        for name in (12, 7)
+    ),
     *(Preset(f'dfc_deit_{arch}_patch16_224', ViT, arch, 'uniform', 'dfc', img_size=224) for arch in ViT.archs),
 )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from timm.layers import trunc_normal_
 from torch import nn
 
 from ..layers import Block, OverlapPatchEmbed, SpatialReductionAttention
-from .arguments import Settings, check_flag
+from .arguments import Settings, check_flag, check_heads, check_stages
 from .base import StateDict, head_width
 from .staged import Stage, StagedNetwork
 
@@ -47,22 +47,9 @@ class PVTv2Arch:
 
     def __post_init__(self) -> None:
         check_flag('linear', self.linear)
-        for field in fields(self):  # embed_dims comes first, so the others can be held against it
-            name, values = field.name, getattr(self, field.name)
-            if name == 'linear':
-                continue
-            if isinstance(values, str) or not isinstance(values, Sequence):
-                raise ValueError(f'arch: {name}={values!r} must be a list with one number a stage.')
-            if len(values) != len(self.embed_dims) or not values:
-                raise ValueError(
-                    f'arch: {name}={tuple(values)} needs one entry a stage, as embed_dims={tuple(self.embed_dims)}.'
-                )
-            whole = name != 'mlp_ratios'
-            if any(not isinstance(value, int if whole else int | float) or value <= 0 for value in values):
-                raise ValueError(f'arch: {name}={tuple(values)} must hold positive {"whole " * whole}numbers.')
-        for dim, heads in zip(self.embed_dims, self.num_heads, strict=True):
-            if dim % heads:
-                raise ValueError(f'arch: a width of {dim} cannot be shared by {heads} heads; make it a multiple.')
+        check_stages(self, ('embed_dims', 'depths', 'num_heads', 'sr_ratios'), whole=True)
+        check_stages(self, ('embed_dims', 'mlp_ratios'))
+        check_heads(self.embed_dims, self.num_heads)
 
     def plain_mlp_ratios(self) -> list[float]:
         """See :class:`~ss_backbones.networks.arguments.Arch`."""
@@ -83,6 +70,8 @@ ARCHS: dict[str, PVTv2Arch] = {
 
 def from_whai362(weights: StateDict) -> StateDict:
     """The keys of whai362/PVT: ``patch_embed2``, ``block2``, ``norm2``, a module around each depthwise convolution."""
+    if not any(_WHAI_STAGE.match(key) and not key.startswith('norm') for key in weights):
+        return weights  # Swin's backbones have norm1 as well
     return {
         _WHAI_STAGE.sub(_whai_start, key).replace('.mlp.dwconv.dwconv.', '.mlp.dwconv.'): value
         for key, value in weights.items()

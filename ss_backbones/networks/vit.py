@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 
 from ..layers import Block, SelfAttention
 from ..settings import BlockSetting
-from .arguments import Settings, check_count, check_flag, take_indices
+from .arguments import Settings, check_count, check_flag, check_heads, height_and_width, take_indices
 from .base import StateDict, head_width
 from .columnar import ColumnarNetwork
 from .positions import resize_positions
@@ -52,10 +52,7 @@ class ViTArch:
         for name in ('embed_dim', 'depth', 'num_heads', 'patch_size'):
             check_count(f'arch: {name}', getattr(self, name))
         BlockSetting(mlp_ratio=self.mlp_ratio)  # says what is wrong with it
-        if self.embed_dim % self.num_heads:
-            raise ValueError(
-                f'arch: a width of {self.embed_dim} cannot be shared by {self.num_heads} heads; make it a multiple.'
-            )
+        check_heads([self.embed_dim], [self.num_heads])
 
     def plain_mlp_ratios(self) -> list[float]:
         """See :class:`~ss_backbones.networks.arguments.Arch`."""
@@ -136,7 +133,7 @@ class ViT(ColumnarNetwork):
         arch, dim = self.arch, self.arch.embed_dim
         check_flag('class_token', class_token)
         windows = _windows(window_size, global_blocks, arch.depth)
-        self.img_size = _height_and_width(img_size)
+        self.img_size = height_and_width('img_size', img_size)
         self.grid = self.grid_of(*self.img_size)
         self.patch_embed = PatchEmbed(
             img_size=self.img_size,
@@ -187,7 +184,7 @@ class ViT(ColumnarNetwork):
         Raises:
             ValueError: ``img_size`` is neither a number of pixels nor height and width.
         """
-        self.img_size = _height_and_width(img_size)
+        self.img_size = height_and_width('img_size', img_size)
         self.patch_embed.set_input_size(self.img_size)
         grid, prefix = self.grid_of(*self.img_size), int(self.cls_token is not None)
         if grid != self.grid:
@@ -231,12 +228,3 @@ def _windows(window_size: int | None, global_blocks: Sequence[int] | None, depth
             'window_size as well, such as 14, or leave global_blocks out.'
         )
     return [None if i in taken else window_size for i in range(depth)]
-
-
-def _height_and_width(img_size: int | Sequence[int]) -> tuple[int, int]:
-    sides = (img_size,) if isinstance(img_size, int) else img_size
-    if isinstance(sides, str) or not isinstance(sides, Sequence) or len(sides) not in (1, 2):
-        raise ValueError(f'img_size={img_size!r} must be a number of pixels, or height and width.')
-    for side in sides:
-        check_count('img_size', side)
-    return sides[0], sides[-1]

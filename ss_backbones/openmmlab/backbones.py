@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.model import BaseModule
 
-from ..networks import PVTv2, ViT
+from ..networks import PVTv2, Swin, ViT
 from ..networks.arguments import Settings
 from ..registry import register_backbone
 from .backbone import Backbone
@@ -19,6 +19,18 @@ class SSPVTv2(Backbone, PVTv2, BaseModule):
     :class:`~ss_backbones.openmmlab.backbone.Backbone`; ``help`` and ``inspect.signature`` list all of them.
 
     Source: PVTv2 (arXiv 2106.13797); SS ViT (Pattern Recognition 162, 2025, 111422).
+    """
+
+
+@register_backbone
+class SSSwin(Backbone, Swin, BaseModule):
+    """SS-Swin, or plain Swin with ``settings='uniform'``, for detectors and segmenters.
+
+    Maps have strides 4, 8, 16 and 32, each with a norm of its own. The arguments are those of
+    :class:`~ss_backbones.networks.Swin`, its bases, and :class:`~ss_backbones.openmmlab.backbone.Backbone`; ``help``
+    and ``inspect.signature`` list all of them.
+
+    Source: Swin (arXiv 2103.14030); SS ViT (Pattern Recognition 162, 2025, 111422).
     """
 
 

@@ -2,7 +2,7 @@
 
 from . import reading
 from .classifier import Classifier, ColumnarClassifier, StagedClassifier
-from .models import SSPVTv2Classifier, SSViTClassifier, model_names, register
+from .models import SSPVTv2Classifier, SSSwinClassifier, SSViTClassifier, model_names, register
 
 reading.register()
 
@@ -10,6 +10,7 @@ __all__ = [
     'Classifier',
     'ColumnarClassifier',
     'SSPVTv2Classifier',
+    'SSSwinClassifier',
     'SSViTClassifier',
     'StagedClassifier',
     'model_names',

@@ -179,11 +179,12 @@ class StagedClassifier(Classifier):
 
     def describe_features(self) -> list[tuple[int, int, str]]:
         """See :class:`Classifier`: the stages."""
-        return [(dim, 4 * 2**i, f'stages.{i}') for i, dim in enumerate(self.arch.embed_dims)]
+        return [(dim, 4 * 2**i, f'{self.stage_list}.{i}') for i, dim in enumerate(self.arch.embed_dims)]
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) to the last map (B, C, h, w)."""
-        return self.forward_stages(x, {len(self.stages) - 1})[-1]
+        last = len(self.built_stages()) - 1
+        return self.finish_map(last, self.forward_stages(x, {last})[-1])
 
     def pool(self, x: Tensor) -> Tensor:
         """(B, C, h, w) to (B, C)."""
@@ -203,7 +204,8 @@ class StagedClassifier(Classifier):
         Args:
             x: Images (B, in_chans, H, W).
             indices: Stages, in any order; a number is the last so many, and None all.
-            norm: Every map has its stage's norm, whatever is said here.
+            norm: Put the norm before the head on the map of the last stage. Norms that are part of a stage are there
+                in any case.
             stop_early: Run no stage after the last that is wanted.
             output_fmt: 'NCHW'.
             intermediates_only: Leave out the last map.
@@ -212,24 +214,28 @@ class StagedClassifier(Classifier):
             ValueError: ``output_fmt`` is another.
 
         Returns:
-            The last map and the list of maps (B, C, h, w), or the list alone.
+            The last map, as the head would get it where it is the last stage's, and the list of maps (B, C, h, w); or
+            the list alone.
         """
         _check_format(output_fmt, ('NCHW',))
-        taken, last = feature_take_indices(len(self.stages), indices)
-        end = last if stop_early else len(self.stages) - 1
+        final = len(self.built_stages()) - 1
+        taken, last = feature_take_indices(final + 1, indices)
+        end = last if stop_early else final
         maps = self.forward_stages(x, {*taken, end})
+        finished = self.finish_map(end, maps[-1]) if end == final else maps[-1]
         wanted = maps if end in taken else maps[:-1]
-        return wanted if intermediates_only else (maps[-1], wanted)
+        if norm and final in taken:
+            wanted = [*wanted[:-1], finished]
+        return wanted if intermediates_only else (finished, wanted)
 
     def prune_intermediate_layers(
         self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drop the stages that these indices do not need, and the head; every stage keeps its norm."""
-        taken, last = feature_take_indices(len(self.stages), indices)
-        pruned = last < len(self.stages) - 1
-        self.not_built += tuple(f'stages.{i}.' for i in range(last + 1, len(self.stages)))
-        self.stages = self.stages[: last + 1]
-        self.out_indices = (last,)
+        """Drop the stages that these indices do not need, and the head; norms that are part of a stage are kept."""
+        stages = self.built_stages()
+        taken, last = feature_take_indices(len(stages), indices)
+        pruned = last < len(stages) - 1
+        self.keep_stages(last + 1, with_norm=not prune_norm)
         self.num_features = self.head_hidden_size = self.arch.embed_dims[last]
         if prune_head or pruned:
             self.reset_classifier(0)
@@ -283,15 +289,10 @@ class ColumnarClassifier(Classifier):
         Raises:
             ValueError: ``img_size`` is no size, or ``patch_size`` another than the model's.
         """
-        own = self.arch.patch_size
-        if patch_size is not None and {own} != {*([patch_size] if isinstance(patch_size, int) else patch_size)}:
-            raise ValueError(
-                f'patch_size={patch_size!r} is not possible: the weights are for patches of {own} x {own} pixels. '
-                'Leave it out, or build the model with patch_size=... and train that.'
-            )
+        check_patch_size(patch_size, self.arch.patch_size, ', or build the model with patch_size=... and train that')
         if img_size is not None:
             self.resize_positions(img_size)
-        _record_input_size(self, self.img_size)
+        record_input_size(self, self.img_size)
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """See :class:`~ss_backbones.networks.columnar.ColumnarNetwork`.
@@ -394,7 +395,20 @@ def _check_format(output_fmt: str, possible: Sequence[str]) -> None:
         raise ValueError(f'output_fmt={output_fmt!r} is not possible; take {" or ".join(possible)}.')
 
 
-def _record_input_size(model: nn.Module, img_size: tuple[int, int]) -> None:
+def check_patch_size(given: int | Sequence[int] | None, own: int, other: str = '') -> None:
+    """Whether a side, or a height and a width, is that of a model's patches; None is always.
+
+    Raises:
+        ValueError: It is not; ``other`` says what else there is to do.
+    """
+    if given is not None and {own} != {*([given] if isinstance(given, int) else given)}:
+        raise ValueError(
+            f'patch_size={given!r} is not possible: the weights are for patches of {own} x {own} pixels. '
+            f'Leave it out{other}.'
+        )
+
+
+def record_input_size(model: nn.Module, img_size: tuple[int, int]) -> None:
     """Tell timm's tools (its data configuration, its export to the hub) of a new size, in the versions that ask."""
     try:
         from timm.models._input import update_model_input_size  # there is no public name for it

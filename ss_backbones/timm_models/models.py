@@ -1,6 +1,6 @@
 """The timm models: a class a family, and the registration of the catalog's presets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -10,8 +10,9 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
 
-from ..networks import PRESETS, Network, Preset, PVTv2, ViT
-from .classifier import ColumnarClassifier, StagedClassifier
+from ..networks import PRESETS, Network, Preset, PVTv2, StagedNetwork, Swin, ViT
+from ..networks.swin import PATCH
+from .classifier import ColumnarClassifier, StagedClassifier, check_patch_size, record_input_size
 from .weights import Features, checkpoint_filter_fn
 
 
@@ -19,11 +20,43 @@ class SSPVTv2Classifier(StagedClassifier, PVTv2):
     """SS-PVTv2 with a linear head on the mean of the last map; see both bases for the arguments."""
 
 
+class SSSwinClassifier(StagedClassifier, Swin):
+    """SS-Swin with a linear head on the mean of the last map after its norm; see both bases for the arguments."""
+
+    def describe_features(self) -> list[tuple[int, int, str]]:
+        """See :class:`~ss_backbones.timm_models.classifier.Classifier`: the stages without their merging."""
+        return [(channels, stride, f'{stage}.as_map') for channels, stride, stage in super().describe_features()]
+
+    def set_input_size(
+        self,
+        img_size: int | Sequence[int] | None = None,
+        patch_size: int | Sequence[int] | None = None,
+        window_size: int | Sequence[int] | None = None,
+    ) -> None:
+        """Take windows for images of another size, or other windows; an optimiser must be built after this.
+
+        Args:
+            img_size: Side, or height and width, in pixels; None for no change.
+            patch_size: The model's own, or None.
+            window_size: Side, or height and width, in tokens; None for no change.
+
+        Raises:
+            ValueError: A size is none, or ``patch_size`` another than the model's.
+        """
+        check_patch_size(patch_size, PATCH)
+        self.resize_windows(img_size, window_size)
+        record_input_size(self, self.img_size)
+
+
 class SSViTClassifier(ColumnarClassifier, ViT):
     """SS-ViT with a linear head on the class token; see both bases for the arguments."""
 
 
-CLASSIFIERS: dict[type[Network], type[nn.Module]] = {PVTv2: SSPVTv2Classifier, ViT: SSViTClassifier}
+CLASSIFIERS: dict[type[Network], type[nn.Module]] = {
+    PVTv2: SSPVTv2Classifier,
+    Swin: SSSwinClassifier,
+    ViT: SSViTClassifier,
+}
 
 # No address of weights: there are none to download yet.
 _DEFAULTS = dict(
@@ -79,7 +112,7 @@ def register(preset: Preset, classifier: type[nn.Module]) -> None:
     build.__module__ = __name__  # and looks for default_cfgs there
     build.__doc__ = f"""{preset.name}; takes the arguments of {classifier.__name__} but ``arch``."""
     own = dict(input_size=(3, size, size), crop_pct=preset.crop_pct, fixed_input_size=fixed)
-    if not fixed:
+    if issubclass(preset.network, StagedNetwork):
         own['pool_size'] = (size // 32, size // 32)
     default_cfgs.update(generate_default_cfgs({preset.name: {**_DEFAULTS, **own}}))
     register_model(build)

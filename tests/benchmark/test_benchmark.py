@@ -187,6 +187,8 @@ def test_all_three_plain_pvt_v2_are_the_same_network(row: Row) -> None:
     [
         ('b0', '4 maps, strides 4 8 16 32'),
         ('vit-tiny', '4 maps, strides 4 8 16 32'),
+        ('swin-tiny', '4 maps, strides 4 8 16 32'),
+        ('mmdet:Swin-t', '4 maps, strides 4 8 16 32'),
         ('timm:swin_tiny_patch4_window7_224', '4 maps, strides 4 8 16 32'),
         ('timm:resnet18', '4 maps, strides 4 8 16 32'),
         ('timm:deit_tiny_patch16_224', '3 maps, strides 16 16 16'),
@@ -215,7 +217,7 @@ def test_a_peer_without_maps_is_measured_as_a_classifier(monkeypatch: pytest.Mon
 
 
 def test_no_drop_path() -> None:
-    names = ('timm:swin_tiny_patch4_window7_224', 'b0', 'mmdet:PVTv2-b0')
+    names = ('timm:swin_tiny_patch4_window7_224', 'b0', 'mmdet:PVTv2-b0', 'mmdet:Swin-t')
     assert any(getattr(m, 'drop_prob', 0) for m in timm.create_model(names[0].removeprefix('timm:')).modules())
     for name in names:
         model = build(name, TINY, Plan('train'))

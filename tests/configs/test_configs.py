@@ -31,8 +31,13 @@ from ss_backbones.checkpoints.loading import CheckpointError  # noqa: E402
 
 SS_CONFIGS = [name for name in CONFIGS if '_ss-' in name and not name.startswith('demo/')]
 ARCHS = ('b0', 'b1', 'b2', 'b3', 'b4', 'b5')
-VITS = ('tiny', 'small', 'base')
-TIMM_NAMES = {'pvtv2': 'ss_pvt_v2_{}', 'vit': 'ss_vit_{}_patch16_224', 'deit': 'ss_vit_{}_patch16_224'}
+VITS = SWINS = ('tiny', 'small', 'base')
+TIMM_NAMES = {
+    'pvtv2': 'ss_pvt_v2_{}',
+    'swin': 'ss_swin_{}_patch4_window7_224',
+    'vit': 'ss_vit_{}_patch16_224',
+    'deit': 'ss_vit_{}_patch16_224',
+}
 
 
 class Family(NamedTuple):
@@ -54,6 +59,21 @@ VIT = Family(
         'paramwise_cfg': {'layer_decay_rate': 0.9},
     },
 )
+SWIN = Family(
+    {'type': 'SSSwin', 'ramp': 'bias', 'drop_path_rate': 0.2},
+    {'weight_decay': 0.05, 'betas': (0.9, 0.999)},
+    1000,
+    {
+        'paramwise_cfg': {
+            'custom_keys': {
+                'absolute_pos_embed': {'decay_mult': 0.0},
+                'relative_position_bias_table': {'decay_mult': 0.0},
+                'norm': {'decay_mult': 0.0},
+            }
+        }
+    },
+)
+FAMILIES = {'ss-pvtv2': PVT, 'ss-swin': SWIN, 'ss-vit': VIT}
 
 
 class Recipe(NamedTuple):
@@ -71,6 +91,7 @@ RECIPES = [
     Recipe('mask_rcnn/mask-rcnn_{}_fpn_bf16-1x_coco.py', 'ss-pvtv2', ('b2',), 2e-4, 12, [8, 11]),
     Recipe('retinanet/retinanet_{}_fpn_1x_coco.py', 'ss-pvtv2', ARCHS[:-1], 1e-4, 12, [8, 11]),
     Recipe('retinanet/retinanet_{}_fpn_1x_coco.py', 'ss-pvtv2', ('b5',), 7.142857142857143e-05, 12, [8, 11]),
+    Recipe('mask_rcnn/mask-rcnn_{}_fpn_1x_coco.py', 'ss-swin', SWINS, 1e-4, 12, [8, 11]),
     Recipe('mask_rcnn/mask-rcnn_{}_fpn_1x_coco.py', 'ss-vit', VITS, 1e-4, 12, [8, 11]),
 ]
 CASES = [
@@ -167,7 +188,7 @@ def test_twin_differs_in_its_settings_alone(name: str):
 @pytest.mark.parametrize(('name', 'arch', 'recipe'), CASES)
 def test_recipe(name: str, arch: str, recipe: Recipe):
     config = load(name)
-    family = {'ss-pvtv2': PVT, 'ss-vit': VIT}[recipe.family]
+    family = FAMILIES[recipe.family]
     wrapper = config.optim_wrapper.to_dict()
     rate = pytest.approx(recipe.rate)
     assert wrapper.pop('optimizer') == {'type': 'AdamW', 'lr': rate, **family.optimizer}

@@ -59,6 +59,17 @@ RECIPES = [
     ),
     Recipe(
         UPERNET,
+        'ss-swin',
+        {'tiny': 0.3, 'small': 0.3, 'base': 0.3},
+        {'type': 'AdamW', 'lr': 6e-5, 'betas': (0.9, 0.999), 'weight_decay': 0.01},
+        SWIN,
+        160_000,
+        1.0,
+        WHOLE,
+        (512, 683),
+    ),
+    Recipe(
+        UPERNET,
         'ss-vit',
         {'tiny': 0.1, 'small': 0.1, 'base': 0.1},
         {'type': 'AdamW', 'lr': 1e-4, 'betas': (0.9, 0.999), 'weight_decay': 0.05},
@@ -114,7 +125,7 @@ def test_recipe(name: str, arch: str, recipe: Recipe):
     assert model.get('pretrained') is None
     assert model.test_cfg == recipe.test_mode
     assert {key: value for key, value in model.backbone.items() if key != 'settings'} == {
-        'type': {'ss-pvtv2': 'SSPVTv2', 'ss-vit': 'SSViT'}[recipe.family],
+        'type': {'ss-pvtv2': 'SSPVTv2', 'ss-swin': 'SSSwin', 'ss-vit': 'SSViT'}[recipe.family],
         'arch': arch,
         'ramp': 'bias',
         'drop_path_rate': recipe.drop_path[arch],

@@ -9,7 +9,7 @@ import torch
 from tool_call import call_command
 from torch import Tensor, nn
 
-from ss_backbones import SSPVTv2, SSViT
+from ss_backbones import SSPVTv2, SSSwin, SSViT
 
 onnx = pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')
@@ -18,7 +18,8 @@ pytest.importorskip('onnxscript')
 PVT = dict(embed_dims=(8, 16), depths=(1, 2), num_heads=(1, 2), sr_ratios=(4, 2), mlp_ratios=(2, 2))
 SETTINGS = [dict(pos_scale=1.0), dict(attn_split=0.25, mlp_split=0.5), dict(act='ReLU', attn_ratio=0.5)]
 VIT = dict(embed_dim=32, depth=4, num_heads=2)  # of four blocks the rule splits the tokens of the last
-TYPES = {'SSPVTv2': SSPVTv2, 'SSViT': SSViT}
+SWIN = dict(embed_dim=8, depths=(1, 3), num_heads=(1, 2))  # of four blocks, of which one is shifted
+TYPES = {'SSPVTv2': SSPVTv2, 'SSSwin': SSSwin, 'SSViT': SSViT}
 
 Run = Callable[..., tuple[int, str]]
 
@@ -29,6 +30,10 @@ def pvt(**arguments: object) -> dict[str, object]:
 
 def vit(**arguments: object) -> dict[str, object]:
     return dict(type='SSViT', arch=VIT, img_size=64) | arguments
+
+
+def swin(**arguments: object) -> dict[str, object]:
+    return dict(type='SSSwin', arch=SWIN, window_size=4, out_indices=(0, 1)) | arguments
 
 
 @pytest.fixture
@@ -91,8 +96,9 @@ def test_any_image_size(backbone: dict[str, object], least: int, run: Run, small
     [
         pvt(settings='uniform', bf16=True, with_cp=True, frozen_stages=1),
         vit(window_size=2, settings='uniform', pyramid=False, out_indices=(0, 3), class_token=False),
+        swin(),
     ],
-    ids=['uniform', 'windows'],
+    ids=['uniform', 'windows', 'shifted windows'],
 )
 def test_one_image_size(backbone: dict[str, object], run: Run, small: Callable, tmp_path: Path) -> None:
     config, checkpoint, network = small(backbone)
@@ -262,6 +268,7 @@ def test_a_missing_package(module: str, run: Run, tmp_path: Path, monkeypatch: p
     ('backbone', 'arguments', 'text'),
     [
         (vit(window_size=2), ['--dynamic'], 'attention in windows (window_size=2)'),
+        (swin(), ['--dynamic'], 'attention in windows (window_size=(4, 4))'),
         (pvt(settings=[dict(), dict(attn_split=0.3), dict()]), ['--dynamic'], 'attn_split=0.3'),
         (pvt(), ['--dynamic', '--shape', '1x9x64'], 'from 13 x 13 pixels up, not 9 x 64'),
         (pvt(), ['--features'], '--features and --num-classes are for classifiers'),

@@ -10,11 +10,11 @@ import torch
 from mmengine.runner.checkpoint import load_checkpoint
 from safetensors.torch import load_file, save_file
 from small_networks import classifier_on_meta
-from table import MODELS, PVT_V2, Row
+from table import MODELS, PVT_V2, SWIN, Row
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
-from ss_backbones import BlockSetting, CheckpointError, SSPVTv2, SSViT, fold, load_weights
+from ss_backbones import BlockSetting, CheckpointError, SSPVTv2, SSSwin, SSViT, fold, load_weights
 from ss_backbones.networks import PVTv2, ViT
 
 # Blocks of every kind: with a ramp and a split, with one of them and with none; both activations; narrow attention.
@@ -26,6 +26,7 @@ SETTINGS = [
 ]
 PVT = dict(embed_dims=(8, 16, 24, 32), depths=(1, 1, 1, 1), num_heads=(1, 2, 3, 4), sr_ratios=(8, 4, 2, 1))
 VIT = dict(embed_dim=16, depth=4, num_heads=2)
+SWIN_ARCH = dict(embed_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 2, 2, 4))
 
 
 class Detector(nn.Module):
@@ -61,6 +62,7 @@ KINDS: dict[str, Callable[[], nn.Module]] = {
     'pvt frozen, dropout, recomputed': lambda: pvt(
         frozen_stages=2, drop_rate=0.3, attn_drop_rate=0.3, drop_path_rate=0.3, with_cp=True
     ),
+    'swin': lambda: SSSwin(SWIN_ARCH, SETTINGS, img_size=64, window_size=3),
     'vit': vit,
     'vit windows': lambda: vit(window_size=3, global_blocks=(-1,)),
     'vit tokens': lambda: vit(pyramid=False, out_indices=(0, 2), class_token=False),
@@ -117,9 +119,10 @@ def test_every_model_is_left_with_its_outer_norms(row: Row) -> None:
     keys = set(model.state_dict())
     folded = fold(model)
     gone, new = keys - folded.state_dict().keys(), folded.state_dict().keys() - keys
-    # Counted from the settings: two norms a block and that of its reduction; a GELU is behind that of b2_li.
+    # Counted from the settings: two norms a block and that of its reduction; a GELU is behind that of b2_li,
+    # and padding behind Swin's first.
     sr = sum(n for n, r in zip(model.arch.depths, model.arch.sr_ratios, strict=True) if r > 1) if row in PVT_V2 else 0
-    norms = 2 * row.depth + (0 if row.arch == 'b2_li' else sr)
+    norms = row.depth if row in SWIN else 2 * row.depth + (0 if row.arch == 'b2_li' else sr)
     ramps = [setting for setting in model.settings if setting.pos_scale]
     assert len(gone) == 2 * norms + len(ramps)
     past = [key for key in new if key.endswith('.mlp.past_bias')]

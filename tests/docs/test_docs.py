@@ -87,6 +87,7 @@ TOLD = (
 MASK_RCNN = './configs/mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py'
 BASES = {
     "arch='b2', ": 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
+    "type='SSSwin'": 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
     "type='SSViT'": 'mmseg::upernet/upernet_r50_4xb4-80k_ade20k-512x512.py',
     'LayerDecayOptimizerConstructor': MASK_RCNN,
     'CompileBackboneHook': MASK_RCNN,

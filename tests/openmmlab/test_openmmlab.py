@@ -35,7 +35,7 @@ def test_both_libraries_build_both_names(library: str, scope: str, network: type
 
 def test_every_public_name_is_there() -> None:
     assert all(hasattr(ss_backbones, name) for name in ss_backbones.__all__)
-    assert {'SSPVTv2', 'SSViT', 'LayerDecayOptimizerConstructor'} <= set(ss_backbones.__all__)
+    assert {'SSPVTv2', 'SSSwin', 'SSViT', 'LayerDecayOptimizerConstructor'} <= set(ss_backbones.__all__)
 
 
 @pytest.mark.parametrize('library', ['mmdet', 'mmseg'])
@@ -131,16 +131,19 @@ def test_getattr_stays_shut_for_everything_else(tmp_path: Path) -> None:
 _DDP = """
 import os, sys
 import torch, torch.distributed as dist
-from ss_backbones import SSPVTv2, SSViT
+from ss_backbones import SSPVTv2, SSSwin, SSViT
 dist.init_process_group('gloo')
 torch.set_num_threads(1)
 PVT = dict(embed_dims=(16, 32, 40, 64), depths=(1, 1, 1, 1))
 VIT = dict(embed_dim=16, depth=3, num_heads=2)
+SWIN = dict(embed_dim=8, depths=(1, 2, 1, 1), num_heads=(1, 2, 2, 2))
 for make in (
     lambda: SSPVTv2(PVT),
     lambda: SSPVTv2(PVT, frozen_stages=2, out_indices=(0, 2), with_cp=True),
     lambda: SSPVTv2(PVT, frozen_stages=1, out_indices=(1,), with_cp=True),
     lambda: SSPVTv2(PVT, frozen_stages=0, out_indices=(3,)),
+    lambda: SSSwin(SWIN, window_size=2),
+    lambda: SSSwin(SWIN, window_size=2, frozen_stages=2, out_indices=(1, 2), with_cp=True),
     lambda: SSViT(VIT, window_size=1),
     lambda: SSViT(VIT, frozen_stages=2, out_indices=(0, 2), with_cp=True),
     lambda: SSViT(VIT, frozen_stages=0, pyramid=False, out_indices=(1,)),

@@ -1,0 +1,12 @@
+_base_ = './mask-rcnn_ss-swin-tiny_fpn_1x_coco.py'
+
+# ImageNet weights of exactly this model: make them out of public plain ones (ss-backbones inherit SOURCE
+# ss_swin_small_patch4_window7_224 OUT --images DIR) or train that classifier, and put the file's path here, or pass
+# --cfg-options model.backbone.init_cfg.checkpoint=FILE; for the plain twin any file of Swin fits. To train from
+# random weights on purpose: --cfg-options model.backbone.init_cfg=None
+checkpoint = ''
+
+model = dict(
+    backbone=dict(arch='small', init_cfg=dict(checkpoint=checkpoint)),
+    neck=dict(in_channels=[96, 192, 384, 768]),
+)
