@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from itertools import count, islice
+from itertools import islice
 from typing import Any
 
 from mmengine.dist import get_rank, get_world_size
@@ -79,7 +79,7 @@ class EpochLoop(EpochBasedTrainLoop):
 
     def _batches_after(self, done: int) -> Iterator[Any]:
         if not hasattr(self.dataloader.sampler, 'start'):
-            batches = seeded_batches(iter(self.dataloader), self.runner.seed, self._epoch)
+            batches = SeededBatches(iter(self.dataloader), self.runner.seed, self._epoch)
             return islice(batches, done, None)
         self.dataloader.sampler.start = done * self.dataloader.batch_size
         return iter(self.dataloader)
@@ -87,25 +87,38 @@ class EpochLoop(EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class IterLoop(IterBasedTrainLoop):
-    """mmengine's iteration-based loop with a seed for every batch; see :func:`seeded_batches`.
+    """mmengine's iteration-based loop with a seed for every batch; see :class:`SeededBatches`.
 
     The arguments are those of mmengine's IterBasedTrainLoop.
     """
 
     def __init__(self, runner: Runner, dataloader: DataLoader | dict, max_iters: int, **options: Any) -> None:
         super().__init__(runner, dataloader, max_iters, **options)
-        self.dataloader_iterator = seeded_batches(self.dataloader_iterator, runner.seed)
+        self.dataloader_iterator = SeededBatches(self.dataloader_iterator, runner.seed)
 
 
-def seeded_batches(batches: Iterator[Any], seed: int, epoch: int = 0) -> Iterator[Any]:
-    """The same batches, each drawn after seeding by its place, where this process draws what augments it."""
-    for place in count():
-        seed_step(seed_of(seed, epoch, place, get_rank()))
-        try:
-            batch = next(batches)
-        except StopIteration:
-            return
-        yield batch
+class SeededBatches(Iterator[Any]):
+    """The same batches, each drawn after seeding by its place, where this process draws what augments it.
+
+    Args:
+        batches: They.
+        seed: The run's.
+        epoch: In which they are, as each has batches of its own.
+    """
+
+    def __init__(self, batches: Iterator[Any], seed: int, epoch: int = 0) -> None:
+        self._batches, self._seed, self._epoch, self._place = batches, seed, epoch, 0
+
+    def __next__(self) -> Any:
+        """The next one."""
+        seed_step(seed_of(self._seed, self._epoch, self._place, get_rank()))
+        self._place += 1
+        return next(self._batches)
+
+    def skip_iter(self, count: int) -> None:
+        """Leave so many out, as the loop of the maintained fork of mmengine asks for."""
+        self._batches.skip_iter(count)
+        self._place += count
 
 
 def _batch_size(loader: DataLoader) -> int | None:

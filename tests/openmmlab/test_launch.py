@@ -23,6 +23,7 @@ from tiny_data import write_coco, write_segmentation  # noqa: E402
 
 from ss_backbones import CheckpointError, commands  # noqa: E402
 from ss_backbones.commands import library_script  # noqa: E402
+from ss_backbones.doctor.troubles import installed  # noqa: E402
 from ss_backbones.openmmlab import launch  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -535,6 +536,7 @@ def test_segmenter_resumes(segmenter: Run):
     assert [row['iter'] for row in logged(segmenter.work_dir) if 'loss' in row] == [3]
 
 
+@pytest.mark.skipif(bool(installed('onedl-mmsegmentation')), reason='the forks alone do not find mmseg:: in a config')
 def test_segmenter_as_mmseg_itself_trains_it(segmenter: Run, tmp_path: Path):
     call(MMSEG_TRAIN, tmp_path / 'w', SEGMENTER, '--work-dir', 'w', '--cfg-options', *segmenter.options)
     assert [row['loss'] for row in logged(tmp_path / 'w') if 'loss' in row] == segmenter.losses
