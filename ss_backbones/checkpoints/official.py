@@ -12,7 +12,7 @@ from ..settings import specific_setting
 from .ramps import in_biases, take_out
 
 _EXACT = 1e-13  # of float64: what rounding makes of outputs that are the same
-_BLOCK = re.compile(r'(?:stages\.\d+\.)?blocks\.\d+\.')
+_BLOCK = re.compile(r'(?:(?:stages|layers)\.\d+\.)?blocks\.\d+\.')
 
 
 def hold_as_official(weights: StateDict, known: Mapping[str, Tensor]) -> tuple[str, ...]:

@@ -50,8 +50,8 @@ class HiddenMlp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) to (..., C); with a convolution (B, H, W, C) to (B, H, W, C)."""
         halo = 0 if self.dwconv is None else 1
-        local = not halo or self.dwconv.kernel_size == (3, 3)
-        if not is_symbolic(x) and x.ndim == 4 and local and chunks_pay(self, x, self.kinds):
+        chunked = not is_symbolic(x) and x.ndim == 4 and chunks_pay(self, x, self.kinds)
+        if chunked and (not halo or self.dwconv.kernel_size == (3, 3)):
             return in_row_chunks(self._of_rows, x, halo=halo, channels=self.hidden)
         return self._of_rows(x)
 

@@ -21,11 +21,6 @@ from unittest import mock
 from checkout import finish, parser
 
 _CONTEXT = multiprocessing.get_context('forkserver')
-# imported once for all trainings, as that takes longer than one of them
-_CONTEXT.set_forkserver_preload(
-    ['mmdet.apis', 'mmdet.datasets', 'mmdet.models', 'mmseg.apis', 'mmseg.datasets', 'mmseg.models']
-    + ['ss_backbones.classification', 'ss_backbones.openmmlab', 'ss_backbones.training']
-)
 _PATIENCE = 600  # seconds for one training
 _WRITING = '*.part'  # a checkpoint that is not complete
 _KILLED = ('killed', 'writing')  # without and with such a file left
@@ -163,4 +158,9 @@ def main() -> int:
 
 
 if __name__ == '__main__':
+    # imported once for all trainings, as that takes longer than one of them
+    _CONTEXT.set_forkserver_preload(
+        ['mmdet.apis', 'mmdet.datasets', 'mmdet.models', 'mmseg.apis', 'mmseg.datasets', 'mmseg.models']
+        + ['ss_backbones.classification', 'ss_backbones.openmmlab', 'ss_backbones.training']
+    )
     sys.exit(main())
