@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -168,7 +169,10 @@ print('ranks agree')
 
 
 def test_two_processes_with_frozen_stages_and_checkpointing() -> None:
-    environment = dict(os.environ, MASTER_ADDR='127.0.0.1', MASTER_PORT='29541', WORLD_SIZE='2')
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    environment = dict(os.environ, MASTER_ADDR='127.0.0.1', MASTER_PORT=port, WORLD_SIZE='2')
     ranks = [
         subprocess.Popen(
             [sys.executable, '-c', _DDP], env=dict(environment, RANK=str(rank)), cwd=ROOT, text=True,
