@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -112,6 +114,20 @@ def test_a_signal_to_the_processes_that_read_data_does_not_end_the_training_firs
         runner.train()
     runner.call_hook('after_train')
     assert stopped.value.code == 75 and 'preempted.pth' in how_to_go_on(runner.work_dir)
+
+
+def test_python_ends_with_workers_that_are_kept():
+    """A loader with persistent workers, in the middle of its data and after them."""
+    code = """
+from torch.utils.data import DataLoader
+from ss_backbones.training.workers import start_worker
+loaders = [DataLoader(range(9), num_workers=1, persistent_workers=True, worker_init_fn=start_worker) for _ in '12']
+batches = iter(loaders[0])
+print(next(batches), [int(batch) for batch in loaders[1]])
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, 'tensor([0]) [0, 1, 2, 3, 4, 5, 6, 7, 8]\n')
+    assert 'Error' not in done.stderr
 
 
 def test_a_second_ctrl_c_and_one_in_a_validation_stop_at_once(capsys: pytest.CaptureFixture):
