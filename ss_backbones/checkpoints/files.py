@@ -71,8 +71,9 @@ def _load(path: Path, map_location: MapLocation) -> object:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             known = (file.metadata() or {}).get(ALL_ACTIVATIONS)  # as write_safetensors notes them
         return with_activations(tensors, json.loads(known)) if known else tensors
-    with _namespaces_allowed():
-        return torch.load(path, map_location=map_location, weights_only=True)
+    # opened, as newer versions of torch go by the ending of a name
+    with _namespaces_allowed(), path.open('rb') as file:
+        return torch.load(file, map_location=map_location, weights_only=True)
 
 
 def is_safetensors(path: Path) -> bool:
