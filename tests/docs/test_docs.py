@@ -233,8 +233,11 @@ def _run(words: list[str]) -> None:
 def _check(words: list[str]) -> None:
     """Whether there is such a command, and whether it takes these arguments."""
     if words[0] == 'make':
-        makefile = (ROOT / 'Makefile').read_text()
-        assert all(re.search(rf'^([\w -]+ )?{target}( [\w -]+)?:', makefile, re.MULTILINE) for target in words[1:])
+        makefile, stack = (ROOT / 'Makefile').read_text(), 'STACK='
+        targets = [word for word in words[1:] if not word.startswith(stack)]
+        assert all(re.search(rf'^([\w -]+ )?{target}( [\w -]+)?:', makefile, re.MULTILINE) for target in targets)
+        for word in words[1:]:
+            assert word in targets or (ROOT / 'environment/stacks' / word.removeprefix(stack)).is_dir()
     elif words[0] == 'pip':
         _check_pip(words)
     elif words[0] == 'tools/dist_train.sh':
