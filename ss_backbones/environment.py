@@ -13,6 +13,8 @@ TESTED = {
     'mmdet': 'mmdet==3.3.0',
     'mmseg': 'mmsegmentation==1.2.2',
 }
+# the oldest versions that the package promises to work with, as in pyproject.toml
+OLDEST = {'torch': '2.6', 'timm': '1.0.16'}
 _ROOT = Path(__file__).resolve().parents[1]
 
 

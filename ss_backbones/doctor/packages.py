@@ -6,7 +6,7 @@ import subprocess
 import sys
 from io import BytesIO
 
-from ..environment import TESTED, how_to_install
+from ..environment import OLDEST, TESTED, how_to_install
 from .findings import Check, Level, Problem
 from .troubles import DISTRIBUTIONS, cure_of, installed, numbers, torchvision_for
 
@@ -68,13 +68,12 @@ def python_version() -> str:
 
 
 def torch_version() -> str:
-    """At least 2.6."""
+    """Not older than what is promised."""
     _require('torch')
     import torch
 
     text = f'{torch.__version__}, {"CUDA " + torch.version.cuda if torch.version.cuda else "without CUDA"}'
-    if numbers(torch.__version__) < (2, 6):
-        raise Problem(text, 'The package needs torch 2.6 or newer: pip install "torch>=2.6"')
+    _check_age('torch', torch.__version__, text)
     return text
 
 
@@ -108,12 +107,11 @@ def numpy_version() -> str:
 
 
 def timm_version() -> str:
-    """At least 1.0.9."""
+    """Not older than what is promised."""
     _require('timm')
     import timm
 
-    if numbers(timm.__version__) < (1, 0, 9):
-        raise Problem(timm.__version__, 'The package needs timm 1.0.9 or newer: pip install "timm>=1.0.9"')
+    _check_age('timm', timm.__version__, timm.__version__)
     return timm.__version__
 
 
@@ -226,6 +224,12 @@ def operators() -> str:
         said = (done.stderr.strip().splitlines() or ['nothing was said'])[-1]
         raise Problem(said, cure_of(said))
     return done.stdout.strip()
+
+
+def _check_age(module: str, given: str, text: str) -> None:
+    oldest = OLDEST[module]
+    if numbers(given) < numbers(oldest):
+        raise Problem(text, f'The package needs {module} {oldest} or newer: pip install "{module}>={oldest}"')
 
 
 def _require(module: str, package: str = '') -> None:

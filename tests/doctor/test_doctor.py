@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ from ss_backbones.doctor import (  # noqa: E402
     packages,
 )
 from ss_backbones.doctor.troubles import cure_of, installed, torchvision_for  # noqa: E402
+from ss_backbones.environment import OLDEST  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / 'configs/mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py')
@@ -81,7 +83,7 @@ FAULTS = [
     ('torch', version(torch, '2.5.1'), 'failed', '2.5.1', '"torch>=2.6"'),
     ('torchvision', version(torchvision, '0.19.1'), 'failed', '0.19.1 is not the one for torch', '"torchvision==0.'),
     ('numpy', import_fails('pycocotools.mask', ValueError('numpy.dtype size changed')), 'failed', 'size', '"numpy<2"'),
-    ('timm', version(timm, '0.9.16'), 'failed', '0.9.16', '"timm>=1.0.9"'),
+    ('timm', version(timm, '0.9.16'), 'failed', '0.9.16', '"timm>=1.0.16"'),
     ('opencv', without('cv2'), 'failed', 'is not installed', 'pip install opencv-python-headless'),
     (
         'opencv',
@@ -137,6 +139,14 @@ def test_a_trouble_is_found_with_its_cure(
     make(monkeypatch)
     finding = found(name)
     assert (finding.level.value, said in finding.text, cure in finding.cure) == (level, True, True), finding
+
+
+def test_the_oldest_versions_are_those_of_the_package_and_of_the_oldest_stack():
+    root = Path(__file__).resolve().parents[2]
+    declared = (root / 'pyproject.toml').read_text()
+    pinned = (root / 'environment/stacks/oldest/pyproject.toml').read_text()
+    for module, oldest in OLDEST.items():
+        assert f'"{module}>={oldest}"' in declared and re.search(rf'"{module}=={re.escape(oldest)}(\.0)?"', pinned)
 
 
 def test_the_forks_are_as_good(monkeypatch: pytest.MonkeyPatch):
