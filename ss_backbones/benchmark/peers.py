@@ -119,7 +119,7 @@ def build_mmdet(network: str, shape: Shape) -> nn.Module:
 
     if network in _SWIN:
         width, depths, heads = _SWIN[network]
-        network = SwinTransformer(embed_dims=width, depths=depths, num_heads=heads, drop_path_rate=0.0)
-        return nn.Sequential(network)  # whose train() returns it, as mmdet's does not
+        swin = SwinTransformer(embed_dims=width, depths=depths, num_heads=heads, drop_path_rate=0.0)
+        return nn.Sequential(swin)  # whose train() returns it, as mmdet's does not
     width, depths, ratios = _PVT[network]
     return PyramidVisionTransformerV2(embed_dims=width, num_layers=depths, mlp_ratios=ratios, drop_path_rate=0.0)

@@ -7,12 +7,13 @@ import torch
 from timm.utils.misc import natural_key
 from torch import Tensor
 
+from ..networks import StagedNetwork
 from ..networks.base import StateDict
+from ..networks.catalog import families
 from ..settings import specific_setting
 from .ramps import in_biases, take_out
 
 _EXACT = 1e-13  # of float64: what rounding makes of outputs that are the same
-_BLOCK = re.compile(r'(?:(?:stages|layers)\.\d+\.)?blocks\.\d+\.')
 
 
 def hold_as_official(weights: StateDict, known: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -31,7 +32,9 @@ def hold_as_official(weights: StateDict, known: Mapping[str, Tensor]) -> tuple[s
     starts = in_biases(weights)
     if not starts:
         return ()
-    blocks = sorted({match[0] for key in weights if (match := _BLOCK.match(key))}, key=natural_key)
+    lists = '|'.join({network.stage_list for network in families().values() if issubclass(network, StagedNetwork)})
+    block = re.compile(rf'(?:(?:{lists})\.\d+\.)?blocks\.\d+\.')
+    blocks = sorted({match[0] for key in weights if (match := block.match(key))}, key=natural_key)
     rule = dict(zip(blocks, specific_setting(len(blocks)), strict=True)) if blocks else {}
     lost, guessed = 0.0, []
     for start in starts:

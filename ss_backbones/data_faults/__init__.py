@@ -4,7 +4,7 @@ from .coco_file import coco_faults
 from .faults import Fault, describe
 from .guarding import BadDataError, Guard, guard, guards_of, parts_of
 from .looking import Look, Seen, fingerprint, look_at
-from .samples import Labels, Reading, reading_of, sample_faults
+from .samples import Labels, Reading, is_local, reading_of, sample_faults
 
 __all__ = [
     'BadDataError',
@@ -19,6 +19,7 @@ __all__ = [
     'fingerprint',
     'guard',
     'guards_of',
+    'is_local',
     'look_at',
     'parts_of',
     'reading_of',

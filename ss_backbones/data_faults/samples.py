@@ -66,6 +66,11 @@ class Reading:
     least_side: int = 0
 
 
+def is_local(backend: Mapping[str, Any] | None) -> bool:
+    """Whether these ``backend_args``, of a data set or a step, read files of this machine."""
+    return (backend or {}).get('backend', 'local') in ('local', 'disk')
+
+
 def reading_of(dataset: Any, model: nn.Module | None = None) -> Reading | None:
     """Ask a data set of mmdet or mmseg for its pipeline; None where its files are not on a disk, or nobody knows how.
 
@@ -76,7 +81,7 @@ def reading_of(dataset: Any, model: nn.Module | None = None) -> Reading | None:
     steps = list(getattr(getattr(dataset, 'pipeline', None), 'transforms', ()))
     loading = next((step for step in steps if type(step).__name__ == 'LoadImageFromFile'), None)
     for part in (dataset, *steps):
-        if (getattr(part, 'backend_args', None) or {}).get('backend', 'local') not in ('local', 'disk'):
+        if not is_local(getattr(part, 'backend_args', None)):
             return None
     maps = next((step for step in steps if is_label_map_step(step)), None)
     labels = backend = None

@@ -126,7 +126,7 @@ class WindowAttention(Attention):
         size = chunking.WITHOUT_HALO * chunking.CHUNK_BYTES
         most = max(1, size // (area * self.qkv.out_features * x.element_size()))
         out, first = None, 0
-        for count, bias in _biases(windows, self.relative_position_bias_table, self.window_size, x.dtype):
+        for count, bias in _biases(windows, self.relative_position_bias_table, x.dtype):
             end = first + count * x.shape[0]
             for start in range(first, end, most):
                 part = slice(start * area, min(start + most, end) * area)
@@ -158,20 +158,17 @@ def _attend_by_kind(
         return qkv[..., : qkv.shape[-1] // 3]
     windows = windows_of(x, window, shifted)
     parts, first = [], 0
-    for count, bias in _biases(windows, table, window, qkv.dtype):
+    for count, bias in _biases(windows, table, qkv.dtype):
         part = qkv.unflatten(0, (windows.count, x.shape[0]))[first : first + count].flatten(0, 1)
         parts.append(attend(part, num_heads, dropout, bias, scale=scale))
         first += count
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
-def _biases(
-    windows: Windows, table: Tensor, window: tuple[int, int], dtype: torch.dtype
-) -> Iterator[tuple[int, Tensor]]:
+def _biases(windows: Windows, table: Tensor, dtype: torch.dtype) -> Iterator[tuple[int, Tensor]]:
     """How many windows have which biases (1, heads, N, N), those of the positions and the mask in one."""
     area = windows.area
-    index = relative_positions(windows.shape, window, table.device)
-    bias = table.index_select(0, index).t().reshape(1, -1, area, area)
+    bias = table.index_select(0, windows.positions).t().reshape(1, -1, area, area)
     for count, mask in windows.kinds:
         yield count, (bias if mask is None else bias + mask.to(bias.dtype)).to(dtype)
 
@@ -179,21 +176,6 @@ def _biases(
 def table_length(window: tuple[int, int]) -> int:
     """How many relative positions there are in a window."""
     return (2 * window[0] - 1) * (2 * window[1] - 1)
-
-
-def relative_positions(shape: tuple[int, int], window: tuple[int, int], device: torch.device) -> Tensor:
-    """(N * N,), where in the table of a window the biases stand for each two of N tokens in raster order.
-
-    Args:
-        shape: Height and width that these tokens fill, not above the window's.
-        window: The window that the table is made for.
-        device: Where the result is needed.
-    """
-    rows, columns = (torch.arange(side, device=device) for side in shape)
-    rows, columns = (rows[:, None] + 0 * columns).flatten(), (0 * rows[:, None] + columns).flatten()
-    down = rows[:, None] - rows + window[0] - 1
-    right = columns[:, None] - columns + window[1] - 1
-    return (down * (2 * window[1] - 1) + right).flatten()
 
 
 def resize_table(table: Tensor, window: tuple[int, int], old: tuple[int, int]) -> Tensor:

@@ -25,6 +25,7 @@ class Windows:
         back: (H * W,), the place of every token of the map among the tokens of the windows.
         kinds: For each mask how many windows have it, and the mask (N, N), 0 where a token may be attended to; None
             where all may.
+        positions: (N * N,), the relative positions of each two tokens, as places in the table of a whole window.
     """
 
     shape: tuple[int, int]
@@ -32,6 +33,7 @@ class Windows:
     padding: Tensor
     back: Tensor
     kinds: tuple[tuple[int, Tensor | None], ...]
+    positions: Tensor
 
     @property
     def area(self) -> int:
@@ -53,7 +55,11 @@ def windows_of(x: Tensor, window: tuple[int, int], shifted: bool) -> Windows:
 
     Source: Swin (arXiv 2103.14030, section 3.2).
     """
-    return (_kept if _may_be_kept() else _make)(*x.shape[1:3], *window, shifted, x.device)
+    return _layout(*x.shape[1:3], *window, shifted, x.device)
+
+
+def _layout(*key: object) -> Windows:
+    return (_kept if _may_be_kept() else _make)(*key)
 
 
 def _may_be_kept() -> bool:
@@ -85,7 +91,9 @@ def _make(height: int, width: int, window_h: int, window_w: int, shifted: bool, 
     index = torch.cat([part for part, _ in parts]).flatten()
     back, padding = index.argsort().tensor_split((height * width,))
     kinds = tuple((len(part), mask) for part, mask in parts)
-    return Windows((rows.shape[1], columns.shape[1]), index.index_fill(0, padding, 0), padding, back, kinds)
+    shape = (rows.shape[1], columns.shape[1])
+    positions = _relative_positions(shape, (window_h, window_w), device)
+    return Windows(shape, index.index_fill(0, padding, 0), padding, back, kinds, positions)
 
 
 def flat_places(x: Tensor, window: tuple[int, int], shifted: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -103,7 +111,7 @@ def _kept_places(*key: object) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _make_places(batch: int, *key: object) -> tuple[Tensor, Tensor, Tensor]:
-    windows, size = _make(*key), key[0] * key[1]
+    windows, size = _layout(*key), key[0] * key[1]
     images = torch.arange(batch, device=windows.index.device)[:, None]
     index = (windows.index.unflatten(0, (-1, 1, windows.area)) + images * size).flatten()
     padding, back = (
@@ -131,6 +139,21 @@ def _mask(height: int, width: int, down: int, right: int, device: torch.device) 
     )
     part = (2 * rows[:, None] + columns).flatten()
     return torch.where(part[:, None] == part, 0.0, _APART)
+
+
+def _relative_positions(shape: tuple[int, int], window: tuple[int, int], device: torch.device) -> Tensor:
+    """(N * N,), where in the table of a window the biases stand for each two of N tokens in raster order.
+
+    Args:
+        shape: Height and width that these tokens fill, not above the window's.
+        window: The window that the table is made for.
+        device: Where the result is needed.
+    """
+    rows, columns = (torch.arange(side, device=device) for side in shape)
+    rows, columns = (rows[:, None] + 0 * columns).flatten(), (0 * rows[:, None] + columns).flatten()
+    down = rows[:, None] - rows + window[0] - 1
+    right = columns[:, None] - columns + window[1] - 1
+    return (down * (2 * window[1] - 1) + right).flatten()
 
 
 class _Cut(torch.autograd.Function):

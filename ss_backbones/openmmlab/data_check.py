@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.utils import scandir
 
+from ..data_faults import is_local
 from ..training.data_check import dataset_configs
 
 SMALL_JSON = 2**20  # bytes; a larger COCO file is sure to list images, and parsing it twice would take seconds
@@ -67,7 +68,7 @@ def describe_missing(missing: Sequence[Missing], config_file: str) -> str:
 
 
 def _missing_of(part: Mapping[str, Any], key: str, annotated: bool) -> list[Missing]:
-    if (part.get('backend_args') or {}).get('backend', 'local') not in ('local', 'disk'):
+    if not is_local(part.get('backend_args')):
         return []
     root, annotations, folders = part.get('data_root') or '', part.get('ann_file'), part.get('data_prefix') or {}
     kind = str(part.get('type')).rpartition('.')[2]

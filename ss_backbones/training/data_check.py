@@ -12,15 +12,14 @@ from torch import nn
 
 from ..data_faults import (
     BadDataError,
-    Fault,
+    Guard,
     Seen,
     coco_faults,
     describe,
     fingerprint,
     guard,
+    is_local,
     look_at,
-    parts_of,
-    reading_of,
 )
 from ..errors import UsageError
 
@@ -100,10 +99,9 @@ class DataCheck:
         Raises:
             BadDataError: They cannot be used.
         """
-        guard(dataset, model, self.skip)
-        if look and self.seconds:
-            for part in parts_of(dataset):
-                _on_main_process(lambda part=part: self._files(part, what, model))
+        for guarded in guard(dataset, model, self.skip):
+            if look and self.seconds:
+                _on_main_process(lambda guarded=guarded: self._files(guarded, what))
 
     def _coco_file(self, file: str, classes: tuple[str, ...], what: str) -> str | None:
         seen = Seen(self.file)
@@ -119,8 +117,8 @@ class DataCheck:
             return None
         return describe(faults, what)
 
-    def _files(self, dataset: Any, what: str, model: nn.Module | None) -> str | None:
-        reading = reading_of(dataset, model)
+    def _files(self, guarded: Guard, what: str) -> str | None:
+        dataset, reading = guarded.dataset, guarded.reading
         if reading is None:
             return None
         look = look_at(dataset, reading, Seen(self.file), seconds=self.seconds, say=self.say, what=what)
@@ -131,20 +129,17 @@ class DataCheck:
             )
         if not look.faults:
             return None
-        if self.skip and not dataset.test_mode:
-            self.warn(f'{describe(look.faults, what)}\nThese images are left out.')
+        text = describe(look.faults, what)
+        if guarded.skip:
+            self.warn(f'{text}\nThese images are left out.')
             return None
-        return self._advice(look.faults, what, dataset.test_mode)
-
-    def _advice(self, faults: list[Fault], what: str, test_mode: bool) -> str:
-        text = describe(faults, what)
-        return text if test_mode else f'{text}\n{_SKIP}'
+        return text if dataset.test_mode else f'{text}\n{_SKIP}'
 
 
 def _coco_classes(part: Mapping[str, Any]) -> tuple[str, ...] | None:
     """The classes of a data set that reads its file as mmdet's CocoDataset does; None for others."""
     kind = part.get('type')
-    if not part.get('ann_file') or (part.get('backend_args') or {}).get('backend', 'local') not in ('local', 'disk'):
+    if not part.get('ann_file') or not is_local(part.get('backend_args')):
         return None
     with DATASETS.switch_scope_and_registry(part.get('_scope_')) as registry:
         cls = registry.get(kind) if isinstance(kind, str) else kind
