@@ -1,4 +1,4 @@
-"""The specific setting (SS): six numbers for every block, and the rule that fills the table by depth."""
+"""What each block of a network looks like, and the specific setting (SS), a rule that fills the table by depth."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,11 @@ import torch
 
 ACTIVATIONS = ('GELU', 'ReLU')
 RAMPS = ('paper', 'bias', 'none')
-_WORDS = {'act': ACTIVATIONS, 'ramp': RAMPS}
+MIXERS = ('attention', 'ufo', 'conv3x3', 'conv1x1', 'skip')
+_WORDS = {'act': ACTIVATIONS, 'ramp': RAMPS, 'mixer': MIXERS}
+# What the SS paper sets by depth; the other fields say how a ramp is trained, and what other methods change.
+SPECIFIC = ('mlp_ratio', 'mlp_split', 'act', 'pos_scale', 'attn_ratio', 'attn_split')
+_OF_ATTENTION = ('attn_ratio', 'attn_split')
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,16 @@ class BlockSetting:
         ramp: How a network is trained that has a ramp: 'paper' adds it to the hidden features, fixed; 'bias' starts
             with what it adds to the MLP's output in the biases there, and leaves the rest to the training; 'none'
             starts with these biases at 0. See :class:`~ss_backbones.layers.Mlp`.
+        mixer: What mixes the tokens: 'attention', the network's own; 'ufo', linear attention without softmax;
+            'conv3x3' or 'conv1x1', a bottleneck convolution; 'skip', nothing. A network says which ones it can have.
+        hidden: Hidden width of the MLP in channels, in place of what mlp_ratio makes; None for that.
 
     Raises:
-        ValueError: A number is out of its range, a word is unknown, or attn_split meets attn_ratio != 1.
+        ValueError: A number is out of its range, a word is unknown, attn_split meets attn_ratio != 1, or a mixer that
+            is no attention has numbers of attention or, without a mixer, a ramp.
 
-    Source: Ning & Gan, "SS ViT", Pattern Recognition 162 (2025) 111422.
+    Source: Ning & Gan, "SS ViT", Pattern Recognition 162 (2025) 111422; 'ufo' arXiv 2109.14382; the other mixers and
+    hidden widths He et al., "Pruning Self-attentions into Convolutional Layers in Single Path", TPAMI 2024.
     """
 
     mlp_ratio: float = 4.0
@@ -39,6 +48,8 @@ class BlockSetting:
     attn_ratio: float = 1.0
     attn_split: float = 0.0
     ramp: str = 'paper'
+    mixer: str = 'attention'
+    hidden: int | None = None
 
     def __str__(self) -> str:
         """As a config would say it: mmengine writes the config in a work dir so, which can be read again."""
@@ -51,6 +62,9 @@ class BlockSetting:
                 if value not in _WORDS[field.name]:
                     known = ', '.join(_WORDS[field.name])
                     raise ValueError(f'{field.name}={value!r} is not known; take one of {known}.')
+            elif field.name == 'hidden':
+                if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                    raise ValueError(f'hidden={value!r} must be a whole number of channels, 1 or more, or None.')
             elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise ValueError(f'{field.name}={value!r} must be a finite number.')
         for name in ('mlp_ratio', 'attn_ratio'):
@@ -61,13 +75,29 @@ class BlockSetting:
                 raise ValueError(f'{name}={getattr(self, name)} is a share and must lie in [0, 1).')
         if self.pos_scale < 0:
             raise ValueError(f'pos_scale={self.pos_scale} must be 0 (no ramp) or above.')
-        if self.mlp_split >= self.mlp_ratio:
+        if self.hidden is None and self.mlp_split >= self.mlp_ratio:
             raise ValueError(f'mlp_split={self.mlp_split} takes more channels than mlp_ratio={self.mlp_ratio} makes.')
         if self.attn_split > 0 and self.attn_ratio != 1:
             raise ValueError(
                 f'attn_split={self.attn_split} lets tokens past the output projection, so their width must be the '
                 f"block's: it needs attn_ratio=1, but attn_ratio={self.attn_ratio}. Set attn_split=0 or attn_ratio=1."
             )
+        if self.mixer not in ('attention', 'ufo'):
+            self._check_without_attention()
+
+    def _check_without_attention(self) -> None:
+        plain = {field.name: field.default for field in fields(self)}
+        names = (*_OF_ATTENTION, 'pos_scale') if self.mixer == 'skip' else _OF_ATTENTION
+        given = ', '.join(f'{name}={getattr(self, name)}' for name in names if getattr(self, name) != plain[name])
+        if given:
+            raise ValueError(
+                f"{given} does not go with mixer='{self.mixer}', which has no attention"
+                f'{" and whose block has no ramp" * (self.mixer == "skip")}. Leave it out, or take another mixer.'
+            )
+
+    def hidden_width(self, dim: int) -> int:
+        """Hidden channels of the MLP in a block of ``dim`` channels."""
+        return int(dim * self.mlp_ratio) if self.hidden is None else self.hidden
 
 
 def specific_setting(depth: int, attn_split: float = 0.25) -> list[BlockSetting]:

@@ -1,7 +1,9 @@
 import pytest
 
 from ss_backbones import BlockSetting, specific_setting, uniform_setting
-from ss_backbones.settings import as_settings
+from ss_backbones.networks import Network
+from ss_backbones.networks.catalog import families
+from ss_backbones.settings import MIXERS, as_settings
 
 
 def test_depth_8_is_the_published_table() -> None:
@@ -104,3 +106,37 @@ def test_bad_lists(items: object, error: type[Exception], text: str) -> None:
 def test_a_uniform_setting_must_be_one() -> None:
     with pytest.raises(TypeError, match="must be a BlockSetting, not 'x'"):
         uniform_setting(3, 'x')
+
+
+@pytest.mark.parametrize('mixer', ['conv3x3', 'conv1x1', 'skip'])
+@pytest.mark.parametrize('number', [dict(attn_ratio=0.5), dict(attn_split=0.25)])
+def test_a_mixer_without_attention_refuses_numbers_of_attention(mixer: str, number: dict[str, float]) -> None:
+    (name,) = number
+    with pytest.raises(ValueError, match=rf"^{name}=.* does not go with mixer='{mixer}', which has no attention"):
+        BlockSetting(mixer=mixer, **number)
+    BlockSetting(mixer='ufo', **number)
+
+
+def test_a_skip_refuses_a_ramp_and_a_convolution_does_not() -> None:
+    with pytest.raises(ValueError, match=r"^pos_scale=2\.0 does not go with mixer='skip'.*no ramp"):
+        BlockSetting(mixer='skip', pos_scale=2.0)
+    BlockSetting(mixer='conv3x3', pos_scale=2.0)
+
+
+def test_hidden_stands_in_the_place_of_the_ratio() -> None:
+    assert BlockSetting(hidden=745).hidden_width(192) == 745
+    assert BlockSetting(mlp_ratio=3.5).hidden_width(192) == 672
+    assert BlockSetting(hidden=3, mlp_split=0.5, mlp_ratio=0.1).hidden_width(4) == 3
+    for wrong in (0, -1, True, 7.0, '745'):
+        with pytest.raises(ValueError, match='whole number of channels'):
+            BlockSetting(hidden=wrong)
+
+
+@pytest.mark.parametrize('network', families().values(), ids=lambda cls: cls.__name__)
+def test_networks_refuse_mixers_that_they_do_not_have(network: type[Network]) -> None:
+    arch = next(iter(network.archs))
+    depth = len(network.archs[arch].plain_mlp_ratios())
+    for mixer in set(MIXERS) - set(network.mixers):
+        settings = [dict(mixer=mixer), *[{}] * (depth - 1)]
+        with pytest.raises(ValueError, match=rf"^settings\[0\]: mixer='{mixer}' is not possible in {network.__name__}"):
+            network(arch, settings)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
-from dataclasses import fields
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,14 +89,14 @@ def main(argv: Sequence[str], program: str) -> None:
 
 def _table(names: Sequence[str], derived: Sequence[BlockSetting], paper: Sequence[BlockSetting]) -> str:
     """One line a block, with the paper's value in brackets after each."""
+    from ..settings import SPECIFIC
 
     def cell(value: float | str) -> str:
         return value if isinstance(value, str) else f'{value:.4g}'
 
-    columns = [field.name for field in fields(derived[0]) if field.name != 'ramp']  # of which a probe says nothing
-    rows = [['block', *columns]]
+    rows = [['block', *SPECIFIC]]
     for name, ours, theirs in zip(names, derived, paper, strict=True):
-        rows.append([name, *(f'{cell(getattr(ours, key))} ({cell(getattr(theirs, key))})' for key in columns)])
+        rows.append([name, *(f'{cell(getattr(ours, key))} ({cell(getattr(theirs, key))})' for key in SPECIFIC)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return '\n'.join('  '.join(map(str.ljust, row, widths)).rstrip() for row in rows)
 

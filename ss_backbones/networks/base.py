@@ -62,6 +62,7 @@ class Network(nn.Module):
         key_maps: From the keys of other projects' state dicts to this package's; each leaves all others alone.
         computed_keys: Ends of the keys of what other projects save although it follows from the sizes; it is dropped.
         attn_split: Share of the tokens that bypass the projection in the last blocks of the specific setting.
+        mixers: What can mix the tokens of a block, see :class:`~ss_backbones.BlockSetting`.
         set_here: Arguments of the network that a subclass sets itself, and which nobody may give.
         unknown_hint: What to say beside of arguments that there are not.
         num_features: Channels of what a classifier's head gets.
@@ -85,6 +86,7 @@ class Network(nn.Module):
     key_maps: ClassVar[tuple[KeyMap, ...]] = ()
     computed_keys: ClassVar[tuple[str, ...]] = ()
     attn_split: ClassVar[float] = 0.25
+    mixers: ClassVar[tuple[str, ...]] = ('attention',)
     set_here: ClassVar[frozenset[str]] = frozenset()
     unknown_hint: ClassVar[str] = ''
 
@@ -119,6 +121,7 @@ class Network(nn.Module):
         self.settings = resolve_settings(settings, self.arch.plain_mlp_ratios(), self.attn_split)
         if ramp is not None:
             self.settings = [replace(setting, ramp=ramp) for setting in self.settings]
+        self._check_mixers()
         check_count('in_channels', in_channels)
         for name, rate in (
             ('drop_rate', drop_rate),
@@ -138,6 +141,14 @@ class Network(nn.Module):
         self.proj_drop, self.attn_drop = drop_rate, attn_drop_rate
         self.drop_paths = drop_path_rates(drop_path_rate, len(self.settings))
         self.register_state_dict_post_hook(_note_activations)
+
+    def _check_mixers(self) -> None:
+        for number, setting in enumerate(self.settings):
+            if setting.mixer not in self.mixers:
+                raise ValueError(
+                    f'settings[{number}]: mixer={setting.mixer!r} is not possible in {type(self).__name__}; '
+                    f'take one of {", ".join(self.mixers)}.'
+                )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(B, in_channels, H, W) to one (B, C, h, w) map for each of out_indices; h = ceil(H / stride).
@@ -244,7 +255,7 @@ class Network(nn.Module):
         Raises:
             ValueError: The setting is impossible for this width, or for a DFC MLP.
         """
-        hidden = int(dim * setting.mlp_ratio)
+        hidden = setting.hidden_width(dim)
         options = {'conv': conv, 'relu_before_conv': relu_before_conv, 'drop': self.proj_drop}
         if self.mlp == 'dfc':
             _check_dfc(setting)

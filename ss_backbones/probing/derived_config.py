@@ -2,7 +2,6 @@
 
 import ast
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from textwrap import wrap
 
@@ -11,7 +10,7 @@ from mmengine.config import Config
 from ..errors import ProbeError
 from ..openmmlab.configs import read_config
 from ..openmmlab.pretrained import is_pretrained
-from ..settings import BlockSetting
+from ..settings import SPECIFIC, BlockSetting
 from .record import Record
 from .target import WEIGHTS, Target
 
@@ -106,7 +105,7 @@ def config_text(config: Config, header: Sequence[str], settings: Sequence[BlockS
     lines = [line for paragraph in header for line in _comment(paragraph)]
     lines += ['', body, '', "model['backbone']['settings'] = ["]
     for setting, reason in zip(settings, reasons, strict=True):
-        values = {key: value for key, value in asdict(setting).items() if key != 'ramp'}  # the backbone says that
+        values = {name: getattr(setting, name) for name in SPECIFIC}
         arguments = ', '.join(f'{key}={value!r}' for key, value in values.items())
         lines += [f'    {line}' for line in _comment(reason)] + [f'    dict({arguments}),']
     return '\n'.join([*lines, ']', ''])
