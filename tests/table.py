@@ -5,12 +5,15 @@ A new network adds a line to ``FIGURES``, and one with an arch to ``SMALL`` wher
 
 from dataclasses import dataclass
 
-from ss_backbones.networks import PRESETS, Network, PVTv2, Swin, ViT
+from ss_backbones.networks import PRESETS, Network, PVTv2, Swin, ViT, XCiT
 
 # By name: the plain twin in timm; millions of trainable parameters and GMACs at the preset's size, or else 224 x 224,
 # with 1000 classes, as the preset is and with plain settings and MLPs. The plain columns are those of the published
-# PVTv2, DeiT and Swin models, the SS ones what the rule gives in the official classes, and those of DFC-DeiT follow
-# from its paper's formulas. GMACs at 384 x 384 follow from ViT's and Swin's formulas, as no paper has them for SS.
+# PVTv2, DeiT, Swin and XCiT models, the SS ones what the rule gives in the official classes, and those of DFC-DeiT
+# follow from its paper's formulas. GMACs at 384 x 384 follow from ViT's and Swin's formulas, as no paper has them for
+# SS. The official SS-XCiT makes queries of all tokens in its two blocks of class attention, and uses that of the class
+# token alone: 392 C^2 multiply-adds more with patches of 16 pixels, which gives 1.161, 2.169, 4.527 and 8.465 there.
+# Those with patches of 8 pixels are timm's for the plain models; for SS they are this package's own count.
 FIGURES: dict[str, tuple[str, float, float, float, float]] = {
     'ss_pvt_v2_b0': ('pvt_v2_b0', 3.422, 0.422, 3.667, 0.566),
     'ss_pvt_v2_b1': ('pvt_v2_b1', 13.049, 1.571, 14.009, 2.108),
@@ -28,6 +31,14 @@ FIGURES: dict[str, tuple[str, float, float, float, float]] = {
     'ss_swin_base_patch4_window7_224': ('swin_base_patch4_window7_224', 81.474, 14.252, 87.768, 15.431),
     'ss_swin_base_patch4_window12_384': ('swin_base_patch4_window12_384', 81.609, 43.337, 87.904, 47.083),
     'ss_swin_base_patch4_window7_384': ('swin_base_patch4_window12_384', 81.609, 43.337, 87.904, 47.083),
+    'ss_xcit_tiny_12_p16_224': ('xcit_tiny_12_p16_224', 6.328, 1.146, 6.716, 1.230),
+    'ss_xcit_tiny_24_p16_224': ('xcit_tiny_24_p16_224', 11.341, 2.155, 12.117, 2.322),
+    'ss_xcit_small_12_p16_224': ('xcit_small_12_p16_224', 24.703, 4.469, 26.253, 4.796),
+    'ss_xcit_small_24_p16_224': ('xcit_small_24_p16_224', 44.571, 8.408, 47.671, 9.061),
+    'ss_xcit_tiny_12_p8_224': ('xcit_tiny_12_p8_224', 6.319, 4.436, 6.707, 4.771),
+    'ss_xcit_tiny_24_p8_224': ('xcit_tiny_24_p8_224', 11.331, 8.469, 12.107, 9.139),
+    'ss_xcit_small_12_p8_224': ('xcit_small_12_p8_224', 24.663, 17.313, 26.213, 18.619),
+    'ss_xcit_small_24_p8_224': ('xcit_small_24_p8_224', 44.531, 33.066, 47.631, 35.678),
     'dfc_deit_tiny_patch16_224': ('deit_tiny_patch16_224', 4.861, 1.083, 5.717, 1.254),
     'dfc_deit_small_patch16_224': ('deit_small_patch16_224', 18.569, 3.909, 22.051, 4.599),
     'dfc_deit_base_patch16_224': ('deit_base_patch16_224', 72.527, 14.790, 86.568, 17.564),
@@ -37,6 +48,7 @@ FIGURES: dict[str, tuple[str, float, float, float, float]] = {
 _PVT = dict(embed_dims=(16, 32, 40, 64), depths=(2, 2, 2, 2))
 _VIT = dict(embed_dim=16, depth=6, num_heads=2)
 _SWIN = dict(embed_dim=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4))
+_XCIT = dict(embed_dim=16, depth=6, num_heads=2)
 SMALL: dict[type[Network], dict[str, dict[str, object]]] = {
     PVTv2: {'pvt': dict(arch=_PVT), 'pvt linear': dict(arch=dict(_PVT, linear=True))},
     Swin: {
@@ -47,12 +59,19 @@ SMALL: dict[type[Network], dict[str, dict[str, object]]] = {
         'vit': dict(arch=_VIT, img_size=64),
         'vit windows': dict(arch=_VIT, img_size=64, window_size=3, global_blocks=(2, -1)),
     },
+    XCiT: {'xcit': dict(arch=_XCIT), 'xcit p8': dict(arch=dict(_XCIT, depth=7, layer_scale=0.1), patch_size=8)},
 }
 # And those that backbones alone have.
 SMALL_BACKBONES: dict[type[Network], dict[str, dict[str, object]]] = {
     ViT: {
         'vit blocks': dict(arch=_VIT, img_size=64, pyramid=False),
         'vit without class token': dict(arch=_VIT, img_size=64, class_token=False, window_size=2),
+        'vit pyramid of blocks': dict(arch=_VIT, img_size=64, pyramid='blocks'),
+    },
+    XCiT: {
+        'xcit simple pyramid': dict(arch=_XCIT, pyramid='simple'),
+        'xcit blocks': dict(arch=_XCIT, pyramid=False),
+        'xcit own blocks': dict(arch=_XCIT, pyramid_blocks=(0, 1, 3, -1), patch_size=8),
     },
 }
 
@@ -91,8 +110,8 @@ def rows_of(network: type[Network]) -> tuple[Row, ...]:
     return tuple(rows.values())
 
 
-PVT_V2, SWIN, VIT = rows_of(PVTv2), rows_of(Swin), rows_of(ViT)
-MODELS = (*PVT_V2, *SWIN, *VIT)
+PVT_V2, SWIN, VIT, XCIT = (rows_of(network) for network in (PVTv2, Swin, ViT, XCiT))
+MODELS = (*PVT_V2, *SWIN, *VIT, *XCIT)
 # the probes: DeiTs with learned layers in the place of activations and second linears
 DFC = {row.name: row.plain for row in ROWS if PRESETS[row.name].mlp == 'dfc'}
 ARCHS = [row.arch for row in PVT_V2]

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from ..networks import PRESETS, Preset
 from ..networks.base import StateDict
+from ..networks.catalog import SIZES
 from .extraction import find_prefix
 from .matching import HEAD, LoadReport, compare
 from .ramps import expected_ramps
+from .resizing import first_convs
 
 # settings, MLPs and ramps; those of 'none' cannot be told from those of 'bias'
 _KINDS = (
@@ -22,7 +24,7 @@ _KINDS = (
     ('uniform', 'dfc', 'paper'),
 )
 # What follows from the data and not from the network: the dimension that may differ, and what it counts.
-_FREE = {'head.weight': (0, 'classes'), 'patch_embed.proj.weight': (1, 'channels'), 'pos_embed': (1, 'positions')}
+_FREE = {'head.weight': (0, 'classes'), 'pos_embed': (1, 'positions')}
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def _known_networks(presets: tuple[Preset, ...]) -> tuple[KnownNetwork, ...]:
     for kind in (None, *_KINDS):  # those of the catalog come first, as the first of equals is found
         for preset in presets:
             kind_here = kind or (preset.settings, preset.mlp, 'paper')
-            which = (preset.network, preset.arch, preset.img_size, preset.window_size, *kind_here)
+            which = (preset.network, preset.arch, *(getattr(preset, size) for size in SIZES), *kind_here)
             if which in found:
                 continue
             with nullcontext() if kind is None else suppress(ValueError):  # not every family takes every kind
@@ -122,7 +124,7 @@ def _build(preset: Preset, settings: str, mlp: str, ramp: str) -> KnownNetwork:
 
 def _held_against(network: KnownNetwork, weights: Mapping[str, Tensor], source: str) -> Identification:
     own, details = dict(network.state), []
-    for key, (dim, what) in _FREE.items():
+    for key, (dim, what) in {**_FREE, **dict.fromkeys(first_convs(), (1, 'channels'))}.items():
         theirs, ours = weights.get(key), own.get(key)
         if theirs is None or ours is None or theirs.ndim != ours.ndim:
             continue

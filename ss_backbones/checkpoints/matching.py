@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 
 from torch import Tensor, nn
 
@@ -227,7 +228,10 @@ def _difference(key: str, theirs: Tensor, ours: Tensor, ramp: Tensor | None) -> 
 def _other_network(report: LoadReport, ramps: Mapping[str, Tensor], module: nn.Module) -> str:
     """What shows that the checkpoint is of another network, or nothing."""
     if _CLASS_TOKEN in report.missing:
-        return 'the checkpoint has no class token (cls_token). Build the network with class_token=False'
+        advice = (
+            '. Build the network with class_token=False' if 'class_token' in signature(type(module)).parameters else ''
+        )
+        return f'the checkpoint has no class token (cls_token){advice}'
     if report.share < LEAST_SHARE:
         return f'only {report.share:.0%} of the model matches'
     body = [difference for difference in report.differences if not difference.key.startswith(HEAD)]

@@ -2,12 +2,15 @@
 
 from .attention import Attention, SelfAttention, SpatialReductionAttention
 from .block import Block, drop_path_rates
+from .cross_covariance import CrossCovarianceAttention
 from .dfc import DFC, DfcMlp
+from .fourier_positions import FourierPositions
 from .grouped_linear import GroupedLinear
+from .local_block import LocalBlock
 from .mlp import ACTIVATIONS, HiddenMlp, Mlp
 from .patch_embed import OverlapPatchEmbed
 from .patch_merging import PatchMerging
-from .pyramid import SimpleFeaturePyramid
+from .pyramid import BlockPyramid, SimpleFeaturePyramid
 from .window_attention import WindowAttention
 
 __all__ = [
@@ -15,9 +18,13 @@ __all__ = [
     'DFC',
     'Attention',
     'Block',
+    'BlockPyramid',
+    'CrossCovarianceAttention',
     'DfcMlp',
+    'FourierPositions',
     'GroupedLinear',
     'HiddenMlp',
+    'LocalBlock',
     'Mlp',
     'OverlapPatchEmbed',
     'PatchMerging',

@@ -39,10 +39,28 @@ class Block(nn.Module):
         self.register_load_state_dict_pre_hook(refuse_other_folding)
 
     def forward(self, x: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
-        """(..., C) to (..., C); ``grid`` is the height and width in tokens, where the attention wants to know them."""
-        tokens = self.norm1(x)
-        x = x + self.drop_path(self.attn(tokens) if grid is None else self.attn(tokens, grid))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        """(..., C) to (..., C); ``grid`` is the height and width in tokens, where the block wants to know them."""
+        layout = () if grid is None else (grid,)
+        return self.add_mlp(self.between(self.add_attention(x, *layout), *layout))
+
+    def add_attention(self, x: Tensor, *layout: object) -> Tensor:
+        """Tokens to tokens with what the attention makes of them."""
+        return self._add(x, self.attn(self.norm1(x), *layout), self.scales()[0])
+
+    def between(self, x: Tensor, *layout: object) -> Tensor:
+        """What the block does to the tokens between attention and MLP: nothing."""
+        return x
+
+    def add_mlp(self, x: Tensor) -> Tensor:
+        """Tokens to tokens with what the MLP makes of them."""
+        return self._add(x, self.mlp(self.norm2(x)), self.scales()[1])
+
+    def scales(self) -> tuple[Tensor | None, Tensor | None]:
+        """What attention and MLP are multiplied by before they are added, (C,) each; None for nothing."""
+        return None, None
+
+    def _add(self, x: Tensor, branch: Tensor, scale: Tensor | None) -> Tensor:
+        return x + self.drop_path(branch if scale is None else scale * branch)
 
     def train(self, mode: bool = True) -> nn.Module:
         """Switch between training and evaluation.

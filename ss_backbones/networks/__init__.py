@@ -7,6 +7,7 @@ from .pvt_v2 import PVTv2, PVTv2Arch
 from .staged import StagedNetwork
 from .swin import Swin, SwinArch
 from .vit import ViT, ViTArch
+from .xcit import XCiT, XCiTArch
 
 __all__ = [
     'PRESETS',
@@ -20,5 +21,7 @@ __all__ = [
     'SwinArch',
     'ViT',
     'ViTArch',
+    'XCiT',
+    'XCiTArch',
     'network_in',
 ]

@@ -39,7 +39,9 @@ class StagedArguments(SharedArguments, total=False):
 class ColumnarArguments(SharedArguments, total=False):
     """What every columnar network takes beside its arch and settings."""
 
-    pyramid: bool | None
+    patch_size: int | None
+    pyramid: bool | str | None
+    pyramid_blocks: Sequence[int] | None
     out_indices: int | Sequence[int] | None
 
 

@@ -62,6 +62,8 @@ class Network(nn.Module):
         key_maps: From the keys of other projects' state dicts to this package's; each leaves all others alone.
         computed_keys: Ends of the keys of what other projects save although it follows from the sizes; it is dropped.
         attn_split: Share of the tokens that bypass the projection in the last blocks of the specific setting.
+        first_conv: The layer that takes the image.
+        rising_drop_path: Whether the probability to drop a branch rises from block to block; or it is the same in all.
         mixers: What can mix the tokens of a block, see :class:`~ss_backbones.BlockSetting`.
         set_here: Arguments of the network that a subclass sets itself, and which nobody may give.
         unknown_hint: What to say beside of arguments that there are not.
@@ -86,6 +88,8 @@ class Network(nn.Module):
     key_maps: ClassVar[tuple[KeyMap, ...]] = ()
     computed_keys: ClassVar[tuple[str, ...]] = ()
     attn_split: ClassVar[float] = 0.25
+    first_conv: ClassVar[str] = 'patch_embed.proj'
+    rising_drop_path: ClassVar[bool] = True
     mixers: ClassVar[tuple[str, ...]] = ('attention',)
     set_here: ClassVar[frozenset[str]] = frozenset()
     unknown_hint: ClassVar[str] = ''
@@ -139,7 +143,8 @@ class Network(nn.Module):
             )
         self.in_channels, self.with_cp, self.mlp = in_channels, with_cp, mlp
         self.proj_drop, self.attn_drop = drop_rate, attn_drop_rate
-        self.drop_paths = drop_path_rates(drop_path_rate, len(self.settings))
+        depth = len(self.settings)
+        self.drop_paths = drop_path_rates(drop_path_rate, depth) if self.rising_drop_path else depth * [drop_path_rate]
         self.register_state_dict_post_hook(_note_activations)
 
     def _check_mixers(self) -> None:

@@ -10,6 +10,9 @@ from .base import Network
 from .pvt_v2 import PVTv2
 from .swin import Swin
 from .vit import ViT
+from .xcit import XCiT
+
+SIZES = ('img_size', 'window_size', 'patch_size')
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Preset:
         ramp: How it holds its ramps unless asked otherwise.
         img_size: Side of the images that it is made for, in pixels, where its weights depend on that; None elsewhere.
         window_size: Side of its windows in tokens, where it is not the class's own.
+        patch_size: Side of its patches in pixels, where it is not the arch's own.
         crop_pct: Which part of an image's shorter side an evaluation sees.
     """
 
@@ -36,11 +40,12 @@ class Preset:
     ramp: str | None = None
     img_size: int | None = None
     window_size: int | None = None
+    patch_size: int | None = None
     crop_pct: float = 0.9
 
     def options(self) -> dict[str, Any]:
         """What the network is built with."""
-        sizes = {name: getattr(self, name) for name in ('img_size', 'window_size') if getattr(self, name) is not None}
+        sizes = {name: getattr(self, name) for name in SIZES if getattr(self, name) is not None}
         return {'arch': self.arch, 'settings': self.settings, 'mlp': self.mlp, 'ramp': self.ramp, **sizes}
 
     def build(self, **options: Any) -> Network:
@@ -90,6 +95,11 @@ add(
     *(
         Preset(f'ss_swin_base_patch4_window{name}_384', Swin, 'base', img_size=384, window_size=12, crop_pct=1.0)
         for name in (12, 7)
+    ),
+    *(
+        Preset(f'ss_xcit_{arch}_p{patch}_224', XCiT, arch, patch_size=own, crop_pct=1.0)
+        for patch, own in ((16, None), (8, 8))
+        for arch in XCiT.archs
     ),
     *(Preset(f'dfc_deit_{arch}_patch16_224', ViT, arch, 'uniform', 'dfc', img_size=224) for arch in ViT.archs),
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
-from ..layers.pyramid import LEVELS, SimpleFeaturePyramid
-from .arguments import Settings, check_flag, take_indices
+from ..layers.pyramid import LEVELS, BlockPyramid, FeaturePyramid, SimpleFeaturePyramid
+from .arguments import Settings, check_count, take_indices
 from .base import Network, run_block
 
 if TYPE_CHECKING:
@@ -26,21 +27,33 @@ class ColumnarNetwork(Network):
     Args:
         arch: See :class:`Network`; so are the arguments that are not named here.
         settings: See :class:`Network`.
-        pyramid: Make a simple feature pyramid of the last tokens, after the last norm. False gives the tokens after
-            some blocks as maps of one size, without a norm, as the necks of mmsegmentation's ViT and BEiT want them.
-            None makes no maps: tokens alone, for a classifier.
-        out_indices: Rising; negative ones count from the end. With ``pyramid`` they count its four levels, and None is
-            all of them. Without it they count blocks, no block after the last of them is built, and None is the last
-            block of each quarter.
+        patch_size: Side of a patch in pixels; None for the arch's own.
+        pyramid: 'simple' makes a pyramid of the last tokens, after the last norm. 'blocks' makes each of its levels of
+            the tokens after a block of its own, without a norm. True is the family's :attr:`own_pyramid`. False gives
+            the tokens after some blocks as maps of one size, without a norm, as the necks of mmsegmentation's ViT and
+            BEiT want them. None makes no maps: tokens alone, for a classifier.
+        pyramid_blocks: The blocks of the four levels with ``pyramid='blocks'``, rising; negative ones count from the
+            end. None is those at a third, half, two thirds and the end of the depth.
+        out_indices: Rising; negative ones count from the end. With a pyramid they count its four levels, and None is
+            all of them. Without it they count blocks, and None is the last block of each quarter. No block after the
+            last one that is needed is built.
 
     Attributes:
         built: How many blocks are built.
+        patch_size: Side of a patch in pixels.
+        is_classifier: Whether it makes no maps.
+        own_pyramid: What ``pyramid=True`` means.
+        stem_names: What stands before the blocks, for layer-wise learning rates.
+        prefix_tokens: How many tokens between the blocks come before the patches.
 
-    Source: the pyramid is ViTDet's (arXiv 2203.16527).
+    Source: the simple pyramid is ViTDet's (arXiv 2203.16527), that of blocks XCiT's (arXiv 2106.09681).
     """
 
     part_name = 'blocks'
     backbone_keys = ('pyramid.',)
+    own_pyramid: ClassVar[str] = 'simple'
+    stem_names: ClassVar[tuple[str, ...]] = ('patch_embed', 'pos_embed', 'cls_token')
+    prefix_tokens: int = 0
 
     patch_embed: nn.Module
     blocks: nn.ModuleList
@@ -51,38 +64,87 @@ class ColumnarNetwork(Network):
         arch: str | Mapping[str, object],
         settings: Settings = 'specific',
         *,
-        pyramid: bool | None = None,
+        patch_size: int | None = None,
+        pyramid: bool | str | None = None,
+        pyramid_blocks: Sequence[int] | None = None,
         out_indices: int | Sequence[int] | None = None,
         **shared: Unpack[SharedArguments],
     ) -> None:
         super().__init__(arch, settings, **shared)
-        if pyramid is not None:
-            check_flag('pyramid', pyramid)
-        depth, patch = self.arch.depth, self.arch.patch_size
-        count, what = (LEVELS, 'levels of the pyramid') if pyramid else (depth, 'blocks')
+        self.is_classifier = pyramid is None
+        if patch_size is not None:
+            check_count('patch_size', patch_size)
+            self.arch = replace(self.arch, patch_size=patch_size)
+        self.patch_size = self.arch.patch_size
+        self._pyramid = self._checked_pyramid(pyramid)
+        depth, levels = self.arch.depth, self._pyramid is not None
         if out_indices is None:
             quarters = sorted({max(0, depth * i // 4 - 1) for i in range(1, 5)})
-            out_indices = range(LEVELS) if pyramid else quarters if pyramid is False else depth - 1
-        self.out_indices = take_indices(out_indices, count, what)
-        if pyramid and patch % 4:
-            raise ValueError(
-                f'arch: patch_size={patch} cannot be quartered, as the finest level of the pyramid needs; '
-                'take a multiple of 4, or pyramid=False.'
-            )
-        self.built = self.out_indices[-1] + 1 if pyramid is False else depth
+            out_indices = range(LEVELS) if levels else quarters if pyramid is False else depth - 1
+        counted = (LEVELS, 'levels of the pyramid') if levels else (depth, 'blocks')
+        self.out_indices = take_indices(out_indices, *counted)
+        self._taken = self._taken_blocks(pyramid, pyramid_blocks)
+        self.built = self._taken[-1] + 1 if self._taken else depth
         self.not_built = tuple(f'blocks.{i}.' for i in range(self.built, depth))
         self.num_features = self.arch.embed_dim
-        steps = (patch // 4, patch // 2, patch, 2 * patch)
-        self.strides = [steps[i] for i in self.out_indices] if pyramid else [patch] * len(self.out_indices)
-        self._with_pyramid = pyramid
+        finest = self.patch_size // 2 ** self.count_doublings()
+        self.strides = [finest * 2**i if levels else self.patch_size for i in self.out_indices]
+
+    def _checked_pyramid(self, pyramid: bool | str | None) -> str | None:
+        """The kind of pyramid, or None without one.
+
+        Raises:
+            ValueError: There is no such kind, or the patches are too small for it.
+        """
+        kind = self.own_pyramid if pyramid is True else None if pyramid is False else pyramid
+        if not isinstance(pyramid, bool | str | None) or kind not in (None, *_PYRAMIDS):
+            raise ValueError(f'pyramid={pyramid!r} must be {", ".join(map(repr, _PYRAMIDS))}, True or False.')
+        if kind and self.patch_size % 2 ** self.count_doublings():
+            raise ValueError(
+                f'arch: patch_size={self.patch_size} cannot be quartered, as the finest level of the pyramid needs; '
+                'take a multiple of 4, or pyramid=False.'
+            )
+        return kind
+
+    def _taken_blocks(self, pyramid: bool | str | None, pyramid_blocks: Sequence[int] | None) -> tuple[int, ...]:
+        """The blocks whose tokens become maps.
+
+        Raises:
+            ValueError: ``pyramid_blocks`` are no four blocks, or nothing takes them.
+        """
+        depth = self.arch.depth
+        if self._pyramid != 'blocks':
+            if pyramid_blocks is not None:
+                raise ValueError(
+                    f"pyramid_blocks={pyramid_blocks!r} are for pyramid='blocks'; give that too, or leave them out."
+                )
+            return self.out_indices if pyramid is False else ()
+        if pyramid_blocks is None:
+            pyramid_blocks = [depth * i // 6 - 1 for i in (2, 3, 4, 6)]
+            if depth < LEVELS + 2:
+                raise ValueError(
+                    f"arch: depth={depth} is too small for pyramid='blocks' by itself; give pyramid_blocks, or take "
+                    "pyramid='simple'."
+                )
+        blocks = take_indices(pyramid_blocks, depth, 'blocks', 'pyramid_blocks')
+        if len(blocks) != LEVELS:
+            raise ValueError(f'pyramid_blocks={blocks} must name {LEVELS} blocks, one for each level.')
+        return tuple(blocks[i] for i in self.out_indices)
+
+    def count_doublings(self) -> int:
+        """How many times the sides of the patches' grid are doubled in the finest level of a pyramid."""
+        return 2
 
     def make_outputs(self) -> None:
         """The norm after the last block and the pyramid, as far as they are wanted."""
-        dim, pyramid = self.arch.embed_dim, self._with_pyramid
-        self.norm = nn.Identity() if pyramid is False else nn.LayerNorm(dim, eps=1e-6)
-        self.pyramid = SimpleFeaturePyramid(dim, self.out_indices) if pyramid else None
-        self.channels = self.pyramid.channels if pyramid else [dim] * len(self.out_indices)
-        if pyramid:
+        dim = self.arch.embed_dim
+        self.norm = nn.Identity() if self._taken else nn.LayerNorm(dim, eps=1e-6)
+        if self._taken:
+            self.not_built += ('norm.',)
+        made = _PYRAMIDS[self._pyramid](dim, self.out_indices, self.count_doublings()) if self._pyramid else None
+        self.pyramid = made
+        self.channels = made.channels if made else [dim] * len(self.out_indices)
+        if made:
             self.not_built += tuple(f'pyramid.levels.{i}.' for i in range(LEVELS) if i not in self.out_indices)
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
@@ -91,7 +153,7 @@ class ColumnarNetwork(Network):
 
     def grid_of(self, height: int, width: int) -> tuple[int, int]:
         """The height and width in patches of an image of so many pixels."""
-        size = self.arch.patch_size
+        size = self.patch_size
         return -(-height // size), -(-width // size)  # rounded up, in whole numbers: sizes may be symbols
 
     def as_map(self, tokens: Tensor, height: int, width: int) -> Tensor:
@@ -119,15 +181,20 @@ class ColumnarNetwork(Network):
             x = run_block(block, self.with_cp, x, grid)
             if i in after:
                 taken.append(x)
-        return self.norm(x), taken
+        return self.finish_tokens(x), taken
+
+    def finish_tokens(self, x: Tensor) -> Tensor:
+        """What follows the last block: the last norm."""
+        return self.norm(x)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """See :class:`Network`."""
-        last, taken = self.forward_tokens(x, self.out_indices if self.pyramid is None else ())
+        last, taken = self.forward_tokens(x, self._taken)
         height, width = x.shape[-2:]
+        maps = [self.as_map(tokens, height, width) for tokens in (taken if self._taken else [last])]
         if self.pyramid is None:
-            return tuple(self.as_map(tokens, height, width) for tokens in taken)
-        maps = self.pyramid(self.as_map(last, height, width))
+            return tuple(maps)
+        maps = self.pyramid(maps if self._pyramid == 'blocks' else maps[0])
         # What lies over the image's border belongs to the padding of the last patches.
         return tuple(
             m[:, :, : -(-height // stride), : -(-width // stride)] for m, stride in zip(maps, self.strides, strict=True)
@@ -160,6 +227,9 @@ class ColumnarNetwork(Network):
         """See :class:`Network`."""
         layers = len(self.blocks) + 2
         part = param_name.removeprefix(prefix).split('.')
-        if part[0] in ('patch_embed', *self.no_weight_decay()):
+        if part[0] in self.stem_names:
             return 0, layers
         return (int(part[1]) + 1 if part[0] == 'blocks' else layers - 1), layers
+
+
+_PYRAMIDS: dict[str, type[FeaturePyramid]] = {'simple': SimpleFeaturePyramid, 'blocks': BlockPyramid}

@@ -137,7 +137,7 @@ class ViT(ColumnarNetwork):
         self.grid = self.grid_of(*self.img_size)
         self.patch_embed = PatchEmbed(
             img_size=self.img_size,
-            patch_size=arch.patch_size,
+            patch_size=self.patch_size,
             in_chans=self.in_channels,
             embed_dim=dim,
             flatten=False,
@@ -145,8 +145,9 @@ class ViT(ColumnarNetwork):
             strict_img_size=False,
             dynamic_img_pad=True,  # an image whose sides are no multiples of the patch is filled up with zeros
         )
+        self.prefix_tokens = int(class_token)
         self.cls_token = nn.Parameter(torch.empty(1, 1, dim)) if class_token else None
-        self.pos_embed = nn.Parameter(torch.empty(1, int(class_token) + math.prod(self.grid), dim))
+        self.pos_embed = nn.Parameter(torch.empty(1, self.prefix_tokens + math.prod(self.grid), dim))
         self.pos_drop = nn.Dropout(self.proj_drop)
         blocks = []
         for i, setting in enumerate(self.settings[: self.built]):
@@ -186,7 +187,7 @@ class ViT(ColumnarNetwork):
         """
         self.img_size = height_and_width('img_size', img_size)
         self.patch_embed.set_input_size(self.img_size)
-        grid, prefix = self.grid_of(*self.img_size), int(self.cls_token is not None)
+        grid, prefix = self.grid_of(*self.img_size), self.prefix_tokens
         if grid != self.grid:
             table = resample_abs_pos_embed(self.pos_embed.detach(), grid, self.grid, num_prefix_tokens=prefix)
             self.pos_embed = nn.Parameter(table, requires_grad=self.pos_embed.requires_grad)
@@ -200,10 +201,9 @@ class ViT(ColumnarNetwork):
         """See :class:`~ss_backbones.networks.columnar.ColumnarNetwork`."""
         height, width = x.shape[-2:]
         grid = self.grid_of(height, width)
-        prefix = int(self.cls_token is not None)
-        positions = resample_abs_pos_embed(self.pos_embed, grid, self.grid, num_prefix_tokens=prefix)
+        positions = resample_abs_pos_embed(self.pos_embed, grid, self.grid, num_prefix_tokens=self.prefix_tokens)
         x = self.patch_embed(x).flatten(1, 2)
-        if prefix:
+        if self.prefix_tokens:
             x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
         return self.pos_drop(x + positions), grid
 

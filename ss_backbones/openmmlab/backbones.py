@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.model import BaseModule
 
-from ..networks import PVTv2, Swin, ViT
+from ..networks import PVTv2, Swin, ViT, XCiT
 from ..networks.arguments import Settings
 from ..registry import register_backbone
 from .backbone import Backbone
@@ -42,8 +42,9 @@ class SSViT(Backbone, ViT, BaseModule):
     :class:`~ss_backbones.openmmlab.backbone.Backbone`; ``help`` and ``inspect.signature`` list all of them.
 
     Args:
-        pyramid: Make maps at strides 4, 8, 16, 32 (with patches of 16 pixels) of the last tokens after the last norm.
-            False gives the tokens after some blocks as maps of one size, without a norm.
+        pyramid: True or 'simple' makes maps at strides 4, 8, 16, 32 (with patches of 16 pixels) of the last tokens
+            after the last norm; 'blocks' makes each of the tokens after a block of its own. False gives the tokens
+            after some blocks as maps of one size, without a norm.
 
     Source: SS ViT (Pattern Recognition 162, 2025, 111422); DeiT (arXiv 2012.12877); pyramid and windows as in ViTDet
     (arXiv 2203.16527).
@@ -54,7 +55,34 @@ class SSViT(Backbone, ViT, BaseModule):
         arch: str | Mapping[str, object] = 'tiny',
         settings: Settings = 'specific',
         *,
-        pyramid: bool = True,
+        pyramid: bool | str = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(arch, settings, pyramid=pyramid, **options)
+
+
+@register_backbone
+class SSXCiT(Backbone, XCiT, BaseModule):
+    """SS-XCiT, or plain XCiT with ``settings='uniform'``, for detectors and segmenters.
+
+    The arguments are those of :class:`~ss_backbones.networks.XCiT`, its bases, and
+    :class:`~ss_backbones.openmmlab.backbone.Backbone`; ``help`` and ``inspect.signature`` list all of them.
+
+    Args:
+        pyramid: True or 'blocks' makes maps at strides 4, 8, 16, 32, each of the tokens after a block of its own, as
+            XCiT's detectors have it; 'simple' makes all of the last tokens after the last norm. False gives the tokens
+            after some blocks as maps of one size, without a norm.
+
+    Source: XCiT (arXiv 2106.09681); SS ViT (Pattern Recognition 162, 2025, 111422); the simple pyramid is ViTDet's
+    (arXiv 2203.16527).
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, object] = 'tiny_12',
+        settings: Settings = 'specific',
+        *,
+        pyramid: bool | str = True,
         **options: Any,
     ) -> None:
         super().__init__(arch, settings, pyramid=pyramid, **options)

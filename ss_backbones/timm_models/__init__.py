@@ -2,7 +2,7 @@
 
 from . import reading
 from .classifier import Classifier, ColumnarClassifier, StagedClassifier
-from .models import SSPVTv2Classifier, SSSwinClassifier, SSViTClassifier, model_names, register
+from .models import SSPVTv2Classifier, SSSwinClassifier, SSViTClassifier, SSXCiTClassifier, model_names, register
 
 reading.register()
 
@@ -12,6 +12,7 @@ __all__ = [
     'SSPVTv2Classifier',
     'SSSwinClassifier',
     'SSViTClassifier',
+    'SSXCiTClassifier',
     'StagedClassifier',
     'model_names',
     'register',

@@ -8,7 +8,7 @@ from timm.models._features import feature_take_indices  # there is no public nam
 from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 
-from ..networks.arguments import Settings, check_count, check_flag, explain_unknown
+from ..networks.arguments import Settings, explain_unknown
 from ..settings import BlockSetting
 from .weights import as_own, load_file
 
@@ -36,7 +36,7 @@ class Classifier:
 
     pooling: ClassVar[str]
     feature_indices: ClassVar[int | tuple[int, ...]]
-    set_here: ClassVar[frozenset[str]] = frozenset({'in_channels', 'out_indices', 'pyramid'})
+    set_here: ClassVar[frozenset[str]] = frozenset({'in_channels', 'out_indices', 'pyramid', 'pyramid_blocks'})
     is_init: ClassVar[bool] = True  # mmengine would initialise it again, and lose weights that timm has loaded
 
     def __init__(
@@ -248,66 +248,14 @@ class ColumnarClassifier(Classifier):
     Args:
         arch: See :class:`Classifier`; so are the arguments that are not named here.
         settings: See :class:`Classifier`.
-        patch_size: Side of a patch in pixels; None for the arch's own.
-        dynamic_img_size: Resize the position table for images of other sizes; False refuses them.
     """
 
     pooling = 'token'
     feature_indices = 3
 
-    def __init__(
-        self,
-        arch: str | Mapping[str, object],
-        settings: Settings = 'specific',
-        *,
-        patch_size: int | None = None,
-        dynamic_img_size: bool = True,
-        **options: Any,
-    ) -> None:
-        if patch_size is not None:
-            shape = self.archs[arch] if isinstance(arch, str) and arch in self.archs else arch
-            check_count('patch_size', patch_size)
-            arch = {**(shape if isinstance(shape, Mapping) else asdict(shape)), 'patch_size': patch_size}
-        check_flag('dynamic_img_size', dynamic_img_size)
-        super().__init__(arch, settings, **options)
-        self.dynamic_img_size = dynamic_img_size
-        self.patch_embed.strict_img_size = not dynamic_img_size  # timm's tools read it there
-
     def describe_features(self) -> list[tuple[int, int, str]]:
         """See :class:`Classifier`: the blocks."""
-        return [(self.arch.embed_dim, self.arch.patch_size, f'blocks.{i}') for i in range(self.arch.depth)]
-
-    def set_input_size(
-        self, img_size: int | Sequence[int] | None = None, patch_size: int | Sequence[int] | None = None
-    ) -> None:
-        """Make the position table one for images of another size; an optimiser must be built after this.
-
-        Args:
-            img_size: Side, or height and width, in pixels; None for no change.
-            patch_size: The model's own, or None.
-
-        Raises:
-            ValueError: ``img_size`` is no size, or ``patch_size`` another than the model's.
-        """
-        check_patch_size(patch_size, self.arch.patch_size, ', or build the model with patch_size=... and train that')
-        if img_size is not None:
-            self.resize_positions(img_size)
-        record_input_size(self, self.img_size)
-
-    def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """See :class:`~ss_backbones.networks.columnar.ColumnarNetwork`.
-
-        Raises:
-            ValueError: Without ``dynamic_img_size``, the images have another size.
-        """
-        size = tuple(x.shape[-2:]) if not self.dynamic_img_size else self.img_size
-        if size != self.img_size:
-            raise ValueError(
-                f'The images have {" x ".join(map(str, size))} pixels, and the model was built with '
-                f'dynamic_img_size=False for {self.img_size[0]} x {self.img_size[1]}. Resize the images, call '
-                f'set_input_size({size}), or build the model with dynamic_img_size=True.'
-            )
-        return super().embed(x)
+        return [(self.arch.embed_dim, self.patch_size, f'blocks.{i}') for i in range(self.arch.depth)]
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) to the tokens after the last norm (B, 1 + N, C), class token first."""
@@ -332,7 +280,8 @@ class ColumnarClassifier(Classifier):
         Args:
             x: Images (B, in_chans, H, W).
             indices: Blocks, in any order; a number is the last so many, and None all.
-            return_prefix_tokens: Give the class token (B, 1, C) beside each.
+            return_prefix_tokens: Give the class token (B, 1, C) beside each; tensors of no tokens (B, 0, C) where it
+                comes after all blocks.
             norm: Put the last norm on each.
             stop_early: Run no block after the last that is wanted.
             output_fmt: 'NCHW' for maps (B, C, h, w), 'NLC' for tokens (B, N, C) without the class token.
@@ -351,9 +300,9 @@ class ColumnarClassifier(Classifier):
         if output_fmt == 'NCHW':
             out = [self.as_map(t, *x.shape[-2:]).contiguous() for t in tokens]
         else:
-            out = [t[:, 1:] for t in tokens]
+            out = [t[:, self.prefix_tokens :] for t in tokens]
         if return_prefix_tokens:
-            out = [(o, t[:, :1]) for o, t in zip(out, tokens, strict=True)]
+            out = [(o, t[:, : self.prefix_tokens]) for o, t in zip(out, tokens, strict=True)]
         return out if intermediates_only else (final, out)
 
     def prune_intermediate_layers(

@@ -8,9 +8,10 @@ import timm
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from torch import nn
+from torch import Tensor, nn
 
-from ..networks import PRESETS, Network, Preset, PVTv2, StagedNetwork, Swin, ViT
+from ..networks import PRESETS, Network, Preset, PVTv2, StagedNetwork, Swin, ViT, XCiT
+from ..networks.arguments import Settings, check_flag
 from ..networks.swin import PATCH
 from .classifier import ColumnarClassifier, StagedClassifier, check_patch_size, record_input_size
 from .weights import Features, checkpoint_filter_fn
@@ -49,13 +50,79 @@ class SSSwinClassifier(StagedClassifier, Swin):
 
 
 class SSViTClassifier(ColumnarClassifier, ViT):
-    """SS-ViT with a linear head on the class token; see both bases for the arguments."""
+    """SS-ViT with a linear head on the class token; see both bases for the arguments that are not named here.
+
+    Args:
+        arch: See :class:`~ss_backbones.networks.ViT`.
+        settings: See :class:`~ss_backbones.networks.Network`.
+        dynamic_img_size: Resize the position table for images of other sizes; False refuses them.
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, object] = 'tiny',
+        settings: Settings = 'specific',
+        *,
+        dynamic_img_size: bool = True,
+        **options: Any,
+    ) -> None:
+        check_flag('dynamic_img_size', dynamic_img_size)
+        super().__init__(arch, settings, **options)
+        self.dynamic_img_size = dynamic_img_size
+        self.patch_embed.strict_img_size = not dynamic_img_size  # timm's tools read it there
+
+    def set_input_size(
+        self, img_size: int | Sequence[int] | None = None, patch_size: int | Sequence[int] | None = None
+    ) -> None:
+        """Make the position table one for images of another size; an optimiser must be built after this.
+
+        Args:
+            img_size: Side, or height and width, in pixels; None for no change.
+            patch_size: The model's own, or None.
+
+        Raises:
+            ValueError: ``img_size`` is no size, or ``patch_size`` another than the model's.
+        """
+        check_patch_size(patch_size, self.patch_size, ', or build the model with patch_size=... and train that')
+        if img_size is not None:
+            self.resize_positions(img_size)
+        record_input_size(self, self.img_size)
+
+    def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """See :class:`~ss_backbones.networks.columnar.ColumnarNetwork`.
+
+        Raises:
+            ValueError: Without ``dynamic_img_size``, the images have another size.
+        """
+        size = tuple(x.shape[-2:]) if not self.dynamic_img_size else self.img_size
+        if size != self.img_size:
+            raise ValueError(
+                f'The images have {" x ".join(map(str, size))} pixels, and the model was built with '
+                f'dynamic_img_size=False for {self.img_size[0]} x {self.img_size[1]}. Resize the images, call '
+                f'set_input_size({size}), or build the model with dynamic_img_size=True.'
+            )
+        return super().embed(x)
+
+
+class SSXCiTClassifier(ColumnarClassifier, XCiT):
+    """SS-XCiT with a linear head on the class token; see both bases for the arguments."""
+
+    def prune_intermediate_layers(
+        self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """See :class:`~ss_backbones.timm_models.classifier.ColumnarClassifier`; class attention goes with the head."""
+        taken = super().prune_intermediate_layers(indices, prune_norm, prune_head)
+        if prune_head:
+            self.drop_class_attention()
+            self.reset_classifier(0, '')
+        return taken
 
 
 CLASSIFIERS: dict[type[Network], type[nn.Module]] = {
     PVTv2: SSPVTv2Classifier,
     Swin: SSSwinClassifier,
     ViT: SSViTClassifier,
+    XCiT: SSXCiTClassifier,
 }
 
 # No address of weights: there are none to download yet.
@@ -64,7 +131,6 @@ _DEFAULTS = dict(
     interpolation='bicubic',
     mean=IMAGENET_DEFAULT_MEAN,
     std=IMAGENET_DEFAULT_STD,
-    first_conv='patch_embed.proj',
     classifier='head',
 )
 default_cfgs: dict[str, Any] = {}  # timm looks for it under this name
@@ -112,6 +178,7 @@ def register(preset: Preset, classifier: type[nn.Module]) -> None:
     build.__module__ = __name__  # and looks for default_cfgs there
     build.__doc__ = f"""{preset.name}; takes the arguments of {classifier.__name__} but ``arch``."""
     own = dict(input_size=(3, size, size), crop_pct=preset.crop_pct, fixed_input_size=fixed)
+    own['first_conv'] = preset.network.first_conv
     if issubclass(preset.network, StagedNetwork):
         own['pool_size'] = (size // 32, size // 32)
     default_cfgs.update(generate_default_cfgs({preset.name: {**_DEFAULTS, **own}}))

@@ -11,7 +11,6 @@ from ..checkpoints.extraction import extract
 from ..checkpoints.files import read_checkpoint
 from ..checkpoints.loading import check_memory
 from ..checkpoints.matching import HEAD, match
-from ..checkpoints.resizing import FIRST_CONV
 from ..errors import MismatchError
 
 _logger = logging.getLogger(__name__)
@@ -96,14 +95,15 @@ def checkpoint_filter_fn(weights: Mapping[str, object], model: nn.Module) -> dic
         CheckpointError: The weights are of another network.
     """
     filtered = as_own(model, weights)
-    placed = {FIRST_CONV}
+    first_conv = f'{model.first_conv}.weight'
+    placed = {first_conv}
     if model.pretrained_cfg['num_classes'] >= 0:  # or else timm's train.py asks for a new head in any case
         placed |= {key for key in filtered if key.startswith(HEAD)}
     model.load_state_dict({key: filtered[key] for key in placed}, strict=False)
     if model.in_chans != 3 and hasattr(model, '_traits'):
         # A timm with traits would warn that nothing is left to adapt, and skips what is not there; an older one needs
         # it.
-        del filtered[FIRST_CONV]
+        del filtered[first_conv]
     return filtered
 
 

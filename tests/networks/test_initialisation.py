@@ -15,7 +15,7 @@ def without_values(make: Small) -> nn.Module:
         model = make()
     model.to_empty(device='cpu')
     for tensor in (*model.parameters(), *model.buffers()):
-        tensor.data.fill_(float('nan'))
+        tensor.data.fill_(float('nan') if tensor.is_floating_point() else -1)
     return model
 
 

@@ -17,10 +17,11 @@ def image(height: int = 64, width: int = 64) -> Tensor:
 
 
 def as_maps(node: Tensor, height: int, width: int, stride: int) -> Tensor:
-    """The tokens of a block, the class token first, as a map; a stage's map as it is."""
+    """The tokens of a block, the class token, if any, first, as a map; a stage's map as it is."""
     if node.ndim == 4:
         return node
-    return node[:, 1:].transpose(1, 2).unflatten(2, (-(-height // stride), -(-width // stride)))
+    grid = -(-height // stride), -(-width // stride)
+    return node[:, -grid[0] * grid[1] :].transpose(1, 2).unflatten(2, grid)
 
 
 @pytest.mark.parametrize('training', [False, True])

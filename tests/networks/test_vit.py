@@ -161,7 +161,7 @@ def test_windows_in_all_blocks() -> None:
         (dict(img_size=(224, 224, 3)), r'img_size=\(224, 224, 3\) must be a number of pixels, or height and width'),
         (dict(img_size='224'), "img_size='224' must be"),
         (dict(class_token='no'), "class_token='no' must be True or False"),
-        (dict(pyramid='no'), "pyramid='no' must be True or False"),
+        (dict(pyramid='no'), "pyramid='no' must be 'simple', 'blocks', True or False"),
     ],
 )  # fmt: skip
 def test_bad_arguments(arguments: dict, text: str) -> None:

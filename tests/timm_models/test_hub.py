@@ -55,9 +55,10 @@ def test_other_channels_and_classes_than_the_folders(network: type[Network], cha
     assert other(torch.randn(1, channels, 64, 64)).shape == (1, 3)
     ours, theirs = other.state_dict(), model.state_dict()
     same = [key for key in theirs if key in ours and torch.equal(ours[key], theirs[key])]
-    assert set(theirs) - set(same) <= {'patch_embed.proj.weight', 'head.weight', 'head.bias'}
-    first = theirs['patch_embed.proj.weight']
+    key = f'{model.first_conv}.weight'
+    assert set(theirs) - set(same) <= {key, 'head.weight', 'head.bias'}
+    first = theirs[key]
     if channels == 1:
-        torch.testing.assert_close(ours['patch_embed.proj.weight'], first.sum(1, keepdim=True))
+        torch.testing.assert_close(ours[key], first.sum(1, keepdim=True))
     else:  # as timm does: repeated, and scaled to the same response
-        torch.testing.assert_close(ours['patch_embed.proj.weight'], first.repeat(1, 2, 1, 1) / 2)
+        torch.testing.assert_close(ours[key], first.repeat(1, 2, 1, 1) / 2)

@@ -1,0 +1,93 @@
+"""Attention between channels in place of tokens: its cost grows with the tokens, not with their square."""
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from .attention import Attention
+
+_LEAST_NORM = 1e-12
+_HALF = (torch.float16, torch.bfloat16)
+
+
+class CrossCovarianceAttention(Attention):
+    """Every channel of a head becomes a weighted mean of the head's values.
+
+    The weights are a softmax over the cosines of a query's channel and the keys' channels, both taken over all tokens,
+    times a learned temperature. Dropout is that of these weights.
+
+    Args:
+        dim: See :class:`Attention`.
+        num_heads: See :class:`Attention`.
+        head_dim: See :class:`Attention`.
+        token_bypass: See :class:`Attention`.
+        attn_drop: See :class:`Attention`.
+        proj_drop: See :class:`Attention`.
+
+    Attributes:
+        temperature: (heads, 1, 1).
+
+    Source: XCiT (arXiv 2106.09681, section 3.2); the SS paper (Pattern Recognition 162, 2025, 111422).
+    """
+
+    mixes_channels = True
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        head_dim: int,
+        *,
+        token_bypass: float = 0.0,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+    ) -> None:
+        super().__init__(dim, num_heads, head_dim, token_bypass=token_bypass, attn_drop=attn_drop, proj_drop=proj_drop)
+        self.temperature = nn.Parameter(torch.ones(num_heads, 1, 1))
+
+    def _make_inputs(self, dim: int, width: int) -> None:
+        self.qkv = nn.Linear(dim, 3 * width)
+
+    def reset_parameters(self) -> None:
+        """Initialise the temperatures."""
+        nn.init.ones_(self.temperature)
+
+    @property
+    def scale(self) -> float:
+        """See :class:`Attention`: the temperature is all there is."""
+        return 1.0
+
+    def input_layers(self) -> list[nn.Linear | nn.Conv2d]:
+        """See :class:`Attention`."""
+        return [self.qkv]
+
+    def head_layers(self) -> list[tuple[nn.Linear, int]]:
+        """See :class:`Attention`."""
+        return [(self.qkv, i * self.num_heads * self.head_dim) for i in range(3)]
+
+    def forward(self, x: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """(B, N, C) to (B, N, C); the grid of the tokens makes no difference."""
+        return self._project(self.mix(x))
+
+    def mix(self, x: Tensor, *layout: object) -> Tensor:
+        """See :class:`Attention`."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4).unbind(0)
+        weights = (_cosines(q, k) * self.temperature).softmax(dim=-1)
+        if self.training and self.attn_drop:
+            weights = F.dropout(weights, self.attn_drop)
+        return (v @ weights.to(v.dtype).transpose(-2, -1)).transpose(1, 2).flatten(2)
+
+
+@fx.wrap  # torch.fx knows no dtypes to decide by
+def _cosines(q: Tensor, k: Tensor) -> Tensor:
+    """(B, heads, N, D) each to (B, heads, D, D), the cosines of their channels over the tokens."""
+    norms = [torch.linalg.vector_norm(x, dim=-2, keepdim=True, dtype=_exact(x)).clamp(min=_LEAST_NORM) for x in (q, k)]
+    if q.dtype in _HALF:  # sums over the tokens could be larger than any number of half precision
+        q, k = (x / norm.to(x.dtype) for x, norm in zip((q, k), norms, strict=True))
+        return q.transpose(-2, -1) @ k
+    # the norms are taken off the small product, not off the tokens
+    return q.transpose(-2, -1) @ k / (norms[0].transpose(-2, -1) * norms[1])
+
+
+def _exact(x: Tensor) -> torch.dtype:
+    return torch.float32 if x.dtype in _HALF else x.dtype
