@@ -6,7 +6,9 @@ corrected and do not add up:
 - What both networks have is copied: embedding, norms, reductions, positions, downsamplings, head.
 - A narrower attention gets for every head those queries and keys, and values and projections, of its width that change
   its products and outputs least (:mod:`.low_rank`).
+- A narrower attention between channels keeps some of them (:mod:`.channel_heads`).
 - A narrower MLP keeps the hidden units that serve it best, with the new activation (:meth:`.Regression.choose`).
+- A local patch interaction with another activation gets its second convolution fitted (:mod:`.local`).
 - The output projection and the second linear are fitted towards the trained network's tokens, about what was copied
   (:class:`.Regression`). A ramp is taken off the bias.
 - What bypasses a layer is fitted before it (:mod:`.heads`, :mod:`.units`).
@@ -23,10 +25,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..layers import Attention, Block, Mlp
+from ..layers import Attention, Block, CrossCovarianceAttention, LocalBlock, Mlp
 from ..networks import Network, network_in
+from .channel_heads import make_channel_heads, observe_channels
 from .heads import make_heads, observe_heads
 from .least_squares import Regression
+from .local import fit_local
 from .streams import Streams, error_after, temporary_streams
 from .units import Candidates, fit_bypass, set_outputs
 
@@ -79,6 +83,7 @@ def inherit_blocks(source: nn.Module, target: nn.Module, images: Iterable[Tensor
                 for name in (_THEIRS, _OURS):
                     streams.update(name, lambda _, x, i=i: ours.block_input(i, x), name)
             _make_attention(old, new, streams, generator)
+            _make_between(old, new, streams)
             _make_mlp(old, new, streams, generator)
             yield BlockError(i, error_after(streams, _BEFORE, _THEIRS, _OURS))
 
@@ -139,29 +144,57 @@ def _least_images(network: Network, image: Tensor) -> int:
 
 def _make_attention(old: Block, new: Block, streams: Streams, generator: torch.Generator) -> None:
     """The attention of a block; the tokens of both networks are those after it then; see _BEFORE."""
-    streams.update(_NEXT, lambda layout, x: x + old.attn(old.norm1(x), *layout), _THEIRS)
+    streams.update(_NEXT, lambda layout, x: old.add_attention(x, *layout), _THEIRS)
+    scale = new.scales()[0]
     known = isinstance(new.attn, Attention) and type(new.attn).mix is not Attention.mix
     _copy_equal(old.attn, new.attn, partly=known)
     if known:
         if (old.attn.head_dim, old.attn.token_bypass) != (new.attn.head_dim, new.attn.token_bypass):
             batches = (
-                (layout, new.norm1(ours), (after - ours).flatten(1, -2))
+                (layout, new.norm1(ours), _wanted(after, ours, scale).flatten(1, -2))
                 for layout, ours, after in streams.read(_OURS, _NEXT)
             )
-            make_heads(old.attn, new.attn, observe_heads(old.attn, new.attn, batches), generator)
+            if isinstance(new.attn, CrossCovarianceAttention):
+                make_channel_heads(old.attn, new.attn, observe_channels(old.attn, new.attn, batches))
+            else:
+                make_heads(old.attn, new.attn, observe_heads(old.attn, new.attn, batches), generator)
         regression = Regression(new.attn.proj.weight, new.attn.proj.bias)
         for layout, ours, after in streams.read(_OURS, _NEXT):
             mixed = new.attn.mix(new.norm1(ours), *layout)
-            regression.add(*(new.attn.split(x, ours)[0] for x in (mixed, (after - ours).flatten(1, -2))))
+            wanted = _wanted(after, ours, scale).flatten(1, -2)
+            regression.add(*(new.attn.split(x, ours)[0] for x in (mixed, wanted)))
         _set_linear(new.attn.proj, *regression.solve())
-    streams.update(_OURS, lambda layout, x: x + new.attn(new.norm1(x), *layout), _OURS)
+    streams.update(_OURS, lambda layout, x: new.add_attention(x, *layout), _OURS)
     streams.rename(_THEIRS, _BEFORE)
     streams.rename(_NEXT, _THEIRS)
 
 
+def _make_between(old: Block, new: Block, streams: Streams) -> None:
+    """What a block does between attention and MLP; the tokens of both networks are those after it then."""
+    if type(old).between is Block.between:
+        return
+    streams.update(_THEIRS, lambda layout, x: old.between(x, *layout), _THEIRS)
+    if isinstance(new, LocalBlock) and type(new.local_mp.act) is not type(old.local_mp.act):
+        fit_local(
+            new.local_mp,
+            lambda: (
+                (layout[0], new.norm3(ours), _wanted(after, ours, new.gamma3))
+                for layout, ours, after in streams.read(_OURS, _THEIRS)
+            ),
+        )
+    streams.update(_OURS, lambda layout, x: new.between(x, *layout), _OURS)
+
+
+def _wanted(after: Tensor, before: Tensor, scale: Tensor | None) -> Tensor:
+    """What a branch should give, so that tokens become others; nothing of channels that are scaled by 0."""
+    change = after - before
+    return change if scale is None else torch.where(scale == 0, 0.0, change / scale)
+
+
 def _make_mlp(old: Block, new: Block, streams: Streams, generator: torch.Generator) -> None:
     """The MLP of a block; the tokens of both networks are those after it then."""
-    streams.update(_NEXT, lambda _, x: x + old.mlp(old.norm2(x)), _THEIRS)
+    streams.update(_NEXT, lambda _, x: old.add_mlp(x), _THEIRS)
+    scale = new.scales()[1]
     if isinstance(new.mlp, Mlp):
         candidates = Candidates(old.mlp, new.mlp, generator)
         same_bypass = old.mlp.bypass == new.mlp.bypass
@@ -170,19 +203,20 @@ def _make_mlp(old: Block, new: Block, streams: Streams, generator: torch.Generat
         regression = Regression(candidates.weight[:outputs, :free], candidates.bias[:outputs])
         for _, ours, after in streams.read(_OURS, _NEXT):
             features = candidates.units.features(new.norm2(ours))
-            regression.add(features[..., :free], (after - ours)[..., :outputs])
+            regression.add(features[..., :free], _wanted(after, ours, scale)[..., :outputs])
         chosen = regression.choose(inner)
         candidates.take(new.mlp, torch.cat((chosen, torch.arange(free, candidates.units.hidden))))
         if same_bypass or not new.mlp.bypass:
             shift = candidates.bias[outputs:]
         else:
             shift = fit_bypass(
-                new.mlp, lambda: ((new.norm2(x), after - x) for _, x, after in streams.read(_OURS, _NEXT))
+                new.mlp,
+                lambda: ((new.norm2(x), _wanted(after, x, scale)) for _, x, after in streams.read(_OURS, _NEXT)),
             )
         set_outputs(new.mlp, *regression.solve(chosen), shift)
     else:
         _copy_equal(old.mlp, new.mlp, partly=False)
-    streams.update(_OURS, lambda _, x: x + new.mlp(new.norm2(x)), _OURS)
+    streams.update(_OURS, lambda _, x: new.add_mlp(x), _OURS)
     streams.rename(_NEXT, _THEIRS)
 
 

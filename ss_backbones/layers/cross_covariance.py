@@ -30,8 +30,6 @@ class CrossCovarianceAttention(Attention):
     Source: XCiT (arXiv 2106.09681, section 3.2); the SS paper (Pattern Recognition 162, 2025, 111422).
     """
 
-    mixes_channels = True
-
     def __init__(
         self,
         dim: int,
@@ -71,11 +69,15 @@ class CrossCovarianceAttention(Attention):
 
     def mix(self, x: Tensor, *layout: object) -> Tensor:
         """See :class:`Attention`."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4).unbind(0)
-        weights = (_cosines(q, k) * self.temperature).softmax(dim=-1)
+        weights, v = self.weights_and_values(x)
         if self.training and self.attn_drop:
             weights = F.dropout(weights, self.attn_drop)
         return (v @ weights.to(v.dtype).transpose(-2, -1)).transpose(1, 2).flatten(2)
+
+    def weights_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Of tokens (B, N, C) the weights (B, heads, D, D), one row for each output, and values (B, heads, N, D)."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4).unbind(0)
+        return (_cosines(q, k) * self.temperature).softmax(dim=-1), v
 
 
 @fx.wrap  # torch.fx knows no dtypes to decide by

@@ -11,7 +11,7 @@ from ss_backbones import BlockSetting
 from ss_backbones.compress import inherit_blocks
 from ss_backbones.errors import UsageError
 from ss_backbones.layers import Attention, Mlp
-from ss_backbones.networks import network_in
+from ss_backbones.networks import XCiT, network_in
 
 pytestmark = pytest.mark.usefixtures('float64')
 
@@ -85,6 +85,10 @@ def test_without_a_bypass_the_second_linear_takes_its_place(make: Small) -> None
 def test_wider_layers_compute_the_same(make: Small) -> None:
     settings = [replace(s, mlp_ratio=s.mlp_ratio + 1, attn_ratio=1.5) for s in plain(make)]
     source, target = pair(make, 'uniform', settings)
+    if make.network is XCiT:  # where a wider attention is another function
+        with pytest.raises(UsageError, match='Attention between channels with 12 in a head cannot be made out of'):
+            list(inherit_blocks(source, target, images()))
+        source, target = pair(make, 'uniform', [replace(s, attn_ratio=1.0) for s in settings])
     list(inherit_blocks(source, target, images()))
     assert difference(source, target) < EXACT
     new = [part for part in target.modules() if isinstance(part, Attention)]
