@@ -15,7 +15,12 @@ _ALL = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob('*.py') i
 CLASSIFIERS = [name for name in _ALL if name.startswith('imagenet/')]
 SWAPPED = [name for name in _ALL if name.startswith('swapped/')]  # made by ss-backbones swap
 CONFIGS = [name for name in _ALL if name not in (*CLASSIFIERS, *SWAPPED)]  # of mmdet and mmseg
-TWINS = {'ss-pvtv2': 'pvtv2', 'ss-swin': 'swin', 'ss-vit': 'deit'}  # in a file's name: the family, and its plain twin
+TWINS = {
+    'ss-pvtv2': 'pvtv2',
+    'ss-swin': 'swin',
+    'ss-vit': 'deit',
+    'ss-xcit': 'xcit',
+}  # in a file's name: the family, and its plain twin
 
 
 def twin_of(name: str) -> str:
@@ -26,7 +31,7 @@ def twin_of(name: str) -> str:
 def _kind_of(name: str) -> str:
     """What configs that differ in the arch and in the settings of their backbones have in common."""
     ours = next((name.replace(f'{twin}-', f'{ss}-') for ss, twin in TWINS.items() if f'_{twin}-' in name), name)
-    return re.sub(r'(_ss-[a-z]+\d?)-[a-z0-9]+_', r'\1_', ours)
+    return re.sub(r'(_ss-[a-z]+\d?)-[a-z0-9]+(-\d+)?_', r'\1_', ours)
 
 
 FIRST = {

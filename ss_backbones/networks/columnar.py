@@ -120,13 +120,9 @@ class ColumnarNetwork(Network):
                 )
             return self.out_indices if pyramid is False else ()
         if pyramid_blocks is None:
-            pyramid_blocks = [depth * i // 6 - 1 for i in (2, 3, 4, 6)]
-            if depth < LEVELS + 2:
-                raise ValueError(
-                    f"arch: depth={depth} is too small for pyramid='blocks' by itself; give pyramid_blocks, or take "
-                    "pyramid='simple'."
-                )
-        blocks = take_indices(pyramid_blocks, depth, 'blocks', 'pyramid_blocks')
+            blocks = tuple(max(0, depth * i // 6 - 1) for i in (2, 3, 4, 6))  # some are the same where there are few
+        else:
+            blocks = take_indices(pyramid_blocks, depth, 'blocks', 'pyramid_blocks')
         if len(blocks) != LEVELS:
             raise ValueError(f'pyramid_blocks={blocks} must name {LEVELS} blocks, one for each level.')
         return tuple(blocks[i] for i in self.out_indices)
@@ -191,7 +187,8 @@ class ColumnarNetwork(Network):
         """See :class:`Network`."""
         last, taken = self.forward_tokens(x, self._taken)
         height, width = x.shape[-2:]
-        maps = [self.as_map(tokens, height, width) for tokens in (taken if self._taken else [last])]
+        after = dict(zip(sorted(set(self._taken)), taken, strict=True))
+        maps = [self.as_map(t, height, width) for t in ([after[i] for i in self._taken] if self._taken else [last])]
         if self.pyramid is None:
             return tuple(maps)
         maps = self.pyramid(maps if self._pyramid == 'blocks' else maps[0])

@@ -32,11 +32,13 @@ from ss_backbones.checkpoints.loading import CheckpointError  # noqa: E402
 SS_CONFIGS = [name for name in CONFIGS if '_ss-' in name and not name.startswith('demo/')]
 ARCHS = ('b0', 'b1', 'b2', 'b3', 'b4', 'b5')
 VITS = SWINS = ('tiny', 'small', 'base')
+XCITS = ('tiny-12', 'tiny-24', 'small-12', 'small-24')
 TIMM_NAMES = {
     'pvtv2': 'ss_pvt_v2_{}',
     'swin': 'ss_swin_{}_patch4_window7_224',
     'vit': 'ss_vit_{}_patch16_224',
     'deit': 'ss_vit_{}_patch16_224',
+    'xcit': 'ss_xcit_{}_p16_224',
 }
 
 
@@ -73,7 +75,16 @@ SWIN = Family(
         }
     },
 )
-FAMILIES = {'ss-pvtv2': PVT, 'ss-swin': SWIN, 'ss-vit': VIT}
+XCIT = Family(
+    {'type': 'SSXCiT', 'ramp': 'bias', 'drop_path_rate': 0.05},
+    {'weight_decay': 0.05, 'betas': (0.9, 0.999)},
+    1000,
+    {
+        'constructor': 'ss_backbones.LayerDecayOptimizerConstructor',
+        'paramwise_cfg': {'layer_decay_rate': 1.0},
+    },
+)
+FAMILIES = {'ss-pvtv2': PVT, 'ss-swin': SWIN, 'ss-vit': VIT, 'ss-xcit': XCIT}
 
 
 class Recipe(NamedTuple):
@@ -93,6 +104,7 @@ RECIPES = [
     Recipe('retinanet/retinanet_{}_fpn_1x_coco.py', 'ss-pvtv2', ('b5',), 7.142857142857143e-05, 12, [8, 11]),
     Recipe('mask_rcnn/mask-rcnn_{}_fpn_1x_coco.py', 'ss-swin', SWINS, 1e-4, 12, [8, 11]),
     Recipe('mask_rcnn/mask-rcnn_{}_fpn_1x_coco.py', 'ss-vit', VITS, 1e-4, 12, [8, 11]),
+    Recipe('mask_rcnn/mask-rcnn_{}_fpn_1x_coco.py', 'ss-xcit', XCITS, 1e-4, 12, [8, 11]),
 ]
 CASES = [
     (recipe.pattern.format(f'{family}-{arch}'), arch, recipe)
@@ -206,7 +218,7 @@ def test_recipe(name: str, arch: str, recipe: Recipe):
     backbone = {key: value for key, value in config.model.backbone.items() if key != 'settings'}
     pretrained = {'type': 'Pretrained', 'checkpoint': ''}
     assert backbone.pop('bf16', False) == ('bf16' in name)
-    assert backbone == {'arch': arch, 'init_cfg': pretrained, **family.backbone}
+    assert backbone == {'arch': arch.replace('-', '_'), 'init_cfg': pretrained, **family.backbone}
     normalisation = config.model.data_preprocessor
     assert normalisation.mean == [123.675, 116.28, 103.53]
     assert normalisation.std == [58.395, 57.12, 57.375]
@@ -221,7 +233,9 @@ def test_configs_are_short_and_inherit(name: str):
     # whoever names an arch says how to make the weights of that very arch
     for arch in re.findall(r"arch='(\w+)'", text) if 'init_cfg=dict' in text else []:
         assert "\ncheckpoint = ''\n" in text
-        model = next(pattern for family, pattern in TIMM_NAMES.items() if f'{family}-{arch}' in name).format(arch)
+        model = next(
+            pattern for family, pattern in TIMM_NAMES.items() if f'{family}-{arch.replace("_", "-")}' in name
+        ).format(arch)
         assert f'ss-backbones inherit SOURCE {model} OUT' in re.sub(r'\n?# | +', ' ', text).replace('  ', ' ')
         assert timm.is_model(model)
 

@@ -15,7 +15,7 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.registry import MODELS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from small_networks import classifier_on_meta, shallow  # noqa: E402
-from table import DFC, PVT_V2, SWIN, VIT  # noqa: E402
+from table import DFC, PVT_V2, SWIN, VIT, XCIT  # noqa: E402
 from tiny_images import write_classes  # noqa: E402
 
 from ss_backbones.classification.recipe import fit_schedule, scale_learning_rate  # noqa: E402
@@ -32,6 +32,7 @@ def test_the_folder_holds_every_model_and_its_twin() -> None:
     names = [f'ss-pvtv2-{row.arch.replace("_", "-")}_8xb128_in1k' for row in PVT_V2]
     names += [f'ss-vit-{row.arch}_8xb{rest}_in1k' for row in VIT for rest in ('128', '64-ft384')]
     names += [f'ss-swin-{row.arch}_8xb128_in1k' for row in SWIN] + ['ss-swin-base_8xb64-ft384_in1k']
+    names += [f'ss-xcit-{row.arch.replace("_", "-")}_8xb128_in1k' for row in XCIT]
     expected = [f'imagenet/{name}.py' for name in names]
     assert sorted(SS) == sorted(expected + EXTRA)
     assert sorted(CLASSIFIERS) == sorted([*SS, *(twin_of(name) for name in expected), *PROBES, *INHERITED])
@@ -46,7 +47,7 @@ def test_a_twin_differs_in_its_settings_alone(name: str) -> None:
     with torch.device('meta'):
         plain = MODELS.build({**read(twin_of(name)).model, 'init_cfg': None}).backbone
     kind, arch = name.split('/ss-')[1].split('_8x')[0].split('-', 1)
-    rows = {'pvtv2': PVT_V2, 'swin': SWIN, 'vit': VIT}[kind]
+    rows = {'pvtv2': PVT_V2, 'swin': SWIN, 'vit': VIT, 'xcit': XCIT}[kind]
     row = next(row for row in rows if row.arch.replace('_', '-') == arch)
     size = dict(window_size=12) if kind == 'swin' else {}
     theirs = classifier_on_meta(row.plain, **(dict(img_size=384, **size) if 'ft384' in name else {}))
@@ -77,7 +78,8 @@ def test_the_recipe_of_deit(name: str) -> None:
     # of PVTv2's own recipe; DeiT has 0.1 and no clipping
     large = name.split('/')[1].startswith(('ss-pvtv2-b3', 'ss-pvtv2-b4', 'ss-pvtv2-b5'))
     of_swin = {'ss-swin-tiny': 0.2, 'ss-swin-small': 0.3, 'ss-swin-base': 0.5}
-    rate = of_swin.get(name.split('/')[1].split('_')[0], 0.3 if large else 0.1)
+    of_xcit = 0.05 if '/ss-xcit-' in name else 0.1
+    rate = of_swin.get(name.split('/')[1].split('_')[0], 0.3 if large else of_xcit)
     assert config.model.backbone.drop_path_rate == rate
     assert config.optim_wrapper.get('clip_grad') == (dict(max_norm=1.0) if large else None)
 
@@ -163,6 +165,8 @@ def test_every_config_names_its_model() -> None:
         assert read(f'imagenet/ss-pvtv2-{row.arch.replace("_", "-")}_8xb128_in1k.py').model.backbone.name == row.name
     for config, name in PROBES.items():
         assert read(config).model.backbone.name == name
-    for kind, rows in (('swin', SWIN), ('vit', VIT)):
+    for kind, rows in (('swin', SWIN), ('vit', VIT), ('xcit', XCIT)):
         for row in rows:
-            assert read(f'imagenet/ss-{kind}-{row.arch}_8xb128_in1k.py').model.backbone.name == row.name
+            assert (
+                read(f'imagenet/ss-{kind}-{row.arch.replace("_", "-")}_8xb128_in1k.py').model.backbone.name == row.name
+            )

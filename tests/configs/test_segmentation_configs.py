@@ -80,6 +80,17 @@ RECIPES = [
         (512, 683),
     ),
     Recipe(
+        UPERNET,
+        'ss-xcit',
+        {'tiny-12': 0.05, 'tiny-24': 0.05, 'small-12': 0.05, 'small-24': 0.05},
+        {'type': 'AdamW', 'lr': 6e-5, 'betas': (0.9, 0.999), 'weight_decay': 0.01},
+        {**LAYER_DECAY, 'paramwise_cfg': {'layer_decay_rate': 1.0}},
+        160_000,
+        1.0,
+        WHOLE,
+        (512, 683),
+    ),
+    Recipe(
         FPN,
         'ss-pvtv2',
         {'b0': 0.1, 'b1': 0.1, 'b2': 0.1, 'b3': 0.1, 'b4': 0.1, 'b5': 0.1},
@@ -125,8 +136,8 @@ def test_recipe(name: str, arch: str, recipe: Recipe):
     assert model.get('pretrained') is None
     assert model.test_cfg == recipe.test_mode
     assert {key: value for key, value in model.backbone.items() if key != 'settings'} == {
-        'type': {'ss-pvtv2': 'SSPVTv2', 'ss-swin': 'SSSwin', 'ss-vit': 'SSViT'}[recipe.family],
-        'arch': arch,
+        'type': {'ss-pvtv2': 'SSPVTv2', 'ss-swin': 'SSSwin', 'ss-vit': 'SSViT', 'ss-xcit': 'SSXCiT'}[recipe.family],
+        'arch': arch.replace('-', '_'),
         'ramp': 'bias',
         'drop_path_rate': recipe.drop_path[arch],
         'init_cfg': {'type': 'Pretrained', 'checkpoint': ''},

@@ -64,6 +64,7 @@ def test_no_block_after_the_last_level_is_built() -> None:
     with torch.no_grad():
         assert all(torch.equal(a, whole(x)[i]) for a, i in zip(part(x), (0, 2), strict=True))
     assert SSViT(dict(ARCH), pyramid='blocks', pyramid_blocks=(0, 1, 2, 3)).built == 4
+    assert SSXCiT(dict(ARCH, depth=2))._taken == (0, 0, 0, 1)
 
 
 def test_local_convolutions_have_the_activation_of_their_block() -> None:
@@ -91,7 +92,6 @@ def test_class_attention_is_dropped_with_the_head_alone() -> None:
         (dict(pyramid_blocks=(0, 1, 2)), r'pyramid_blocks=\(0, 1, 2\) must name 4 blocks'),
         (dict(pyramid_blocks=(3, 2, 1, 0)), 'must rise without repeats'),
         (dict(pyramid='simple', pyramid_blocks=(0, 1, 2, 3)), "are for pyramid='blocks'"),
-        (dict(arch=dict(ARCH, depth=4)), "depth=4 is too small for pyramid='blocks' by itself"),
         (dict(settings=[dict(mixer='conv3x3')] * 6), "mixer='conv3x3' is not possible in SSXCiT"),
     ],
     ids=lambda value: '' if isinstance(value, dict) else value,

@@ -1,0 +1,3 @@
+_base_ = './ss-xcit-tiny-12_8xb128_in1k.py'
+
+model = dict(backbone=dict(settings='uniform'))
