@@ -89,6 +89,7 @@ BASES = {
     "arch='b2', ": 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
     "type='SSSwin'": 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
     "type='SSViT'": 'mmseg::upernet/upernet_r50_4xb4-80k_ade20k-512x512.py',
+    "type='SSXCiT'": 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
     'LayerDecayOptimizerConstructor': MASK_RCNN,
     'CompileBackboneHook': MASK_RCNN,
 }
