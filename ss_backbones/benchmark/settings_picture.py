@@ -54,15 +54,15 @@ def draw(
     colours = [ACTIVATIONS.get(row.act, OTHER) for row in rows]
     of_mixers = dict(zip(mixers, MIXERS, strict=False))
     panels: list[tuple[float, Callable[[Axes], None]]] = [
-        (1.5, lambda ax: _draw_macs(ax, costs, outside, total, colours)),
-        (1.0, lambda ax: _draw_mlp(ax, rows, plain_rows, colours)),
-        (0.8, lambda ax: _draw_attention(ax, rows, plain_rows, [of_mixers[row.mixer] for row in rows])),
-        (0.45, lambda ax: _draw_ramps(ax, rows)),
+        (1.15, lambda ax: _draw_macs(ax, costs, outside, total, colours)),
+        (0.9, lambda ax: _draw_mlp(ax, rows, plain_rows, colours)),
+        (0.65, lambda ax: _draw_attention(ax, rows, plain_rows, [of_mixers[row.mixer] for row in rows])),
+        (0.4, lambda ax: _draw_ramps(ax, rows)),
     ]
     if machine:
-        panels.insert(1, (1.5, lambda ax: _draw_times(ax, costs, outside, total, colours)))
+        panels.insert(1, (1.15, lambda ax: _draw_times(ax, costs, outside, total, colours)))
     heights = [height for height, _ in panels]
-    size = (WIDTH, 1.0 * sum(heights) + 0.34 * len(panels) + 1.0)
+    size = (WIDTH, sum(heights) + 0.36 * len(panels) + 1.0)
     figure, axes = new_figure(len(panels), 1, size, height_ratios=heights, sharex=True)
     with rc_context({'hatch.linewidth': 0.8}):
         for ax, (_, draw_panel) in zip(axes[:, 0], panels, strict=True):
