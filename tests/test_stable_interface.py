@@ -25,6 +25,7 @@ TOOLS = [
     'predict',
     'pretrain',
     'probe',
+    'show_settings',
     'test',
     'train',
 ]

@@ -30,6 +30,7 @@ COMMANDS = {
     'probe': 'report what the weights of a DFC network learnt',
     'derive-settings': 'settings for every block out of a probe',
     'complexity': 'multiply-adds and parameters',
+    'show-settings': 'the setting of every block, and what it costs',
     'picture': 'draw predictions beside the truth',
     'doctor': 'whether everything works, and what to do where it does not',
     'make-shapes': 'draw the data set of the demos',

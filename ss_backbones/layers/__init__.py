@@ -1,4 +1,8 @@
-"""What the blocks are made of, from numbers. Tokens travel as (B, H, W, C) or (B, N, C), channels last, contiguous."""
+"""What the blocks are made of, from numbers. Tokens travel as (B, H, W, C) or (B, N, C), channels last, contiguous.
+
+The names below are for networks of others as well; docs/own-transformer.md says which number of a
+:class:`~ss_backbones.BlockSetting` goes where.
+"""
 
 from .attention import Attention, SelfAttention, SpatialReductionAttention
 from .block import Block, drop_path_rates

@@ -26,6 +26,10 @@ class Attention(nn.Module):
     Attributes:
         window_size: Side, or height and width, of the windows in tokens, or None.
 
+    Raises:
+        ValueError: There would be no channel, ``token_bypass`` is no such share, or the tokens that bypass the
+            projection would have another width than those that do not.
+
     Source: ViT (arXiv 2010.11929); the SS paper (Pattern Recognition 162, 2025, 111422).
     """
 
@@ -42,6 +46,15 @@ class Attention(nn.Module):
         proj_drop: float = 0.0,
     ) -> None:
         super().__init__()
+        if min(dim, num_heads, head_dim) < 1:
+            raise ValueError(f'dim={dim}, num_heads={num_heads} and head_dim={head_dim} must all be 1 or more.')
+        if not 0 <= token_bypass < 1:
+            raise ValueError(f'token_bypass={token_bypass} is a share of the tokens and must lie in [0, 1).')
+        if token_bypass and num_heads * head_dim != dim:
+            raise ValueError(
+                f'token_bypass={token_bypass} lets tokens past the output projection, so their width, {num_heads} '
+                f'heads of {head_dim} channels, must be dim={dim}. Take token_bypass=0, or other heads.'
+            )
         self.num_heads, self.head_dim = num_heads, head_dim
         self.token_bypass = token_bypass
         self.attn_drop = attn_drop
@@ -108,10 +121,11 @@ class Attention(nn.Module):
 class SelfAttention(Attention):
     """Multi-head attention over class token (if any) and patches, global or inside windows.
 
-    With windows a patch attends to the patches of its window and to the class token; the class token attends to all
-    tokens, as in a global block. So it keeps looking at the whole image, its cost stays linear in the image's size, and
-    a window that covers the image gives global attention. Windows at the right and bottom border are filled up with
-    padding that nothing attends to. The token bypass goes by raster order over the real tokens, class token first.
+    Without windows the tokens may be of anything, such as the steps of a signal. With windows a patch attends to the
+    patches of its window and to the class token; the class token attends to all tokens, as in a global block. So it
+    keeps looking at the whole image, its cost stays linear in the image's size, and a window that covers the image
+    gives global attention. Windows at the right and bottom border are filled up with padding that nothing attends to.
+    The token bypass goes by raster order over the real tokens, class token first.
 
     Args:
         dim: See :class:`Attention`.
@@ -150,15 +164,28 @@ class SelfAttention(Attention):
         """See :class:`Attention`."""
         return [(self.qkv, i * self.num_heads * self.head_dim) for i in range(3)]
 
-    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """(B, N, C) to (B, N, C), where N is grid[0] * grid[1] patches, with the class token, if any, before them."""
+    def forward(self, x: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """(B, N, C) to (B, N, C).
+
+        Args:
+            x: The tokens; with windows grid[0] * grid[1] patches, with the class token, if any, before them.
+            grid: Height and width in patches, which windows alone need.
+
+        Raises:
+            ValueError: There are windows and no ``grid``.
+        """
         return self._project(self.mix(x, grid))
 
-    def mix(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+    def mix(self, x: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
         """See :class:`Attention`."""
         dropout = self.attn_drop if self.training else 0.0
         if self.window_size is None:
             return attend(self.qkv(x), self.num_heads, dropout)
+        if grid is None:
+            raise ValueError(
+                f'window_size={self.window_size} cuts a map into windows, so grid, its height and width in patches, '
+                'must be given. Take window_size=None for tokens that are no map.'
+            )
         return attend_in_windows(self.qkv(x), grid, self.window_size, self.num_heads, dropout)
 
 

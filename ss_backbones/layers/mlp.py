@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from ..settings import RAMPS
 from .chunking import chunks_pay, in_row_chunks
 from .fast_paths import is_plain, is_symbolic, is_traced
 from .projection import ProjectGelu, project
@@ -113,7 +114,7 @@ class Mlp(HiddenMlp):
         past_bias: (C,), what a folded model adds to the channels that leave through the bypass, or None.
 
     Raises:
-        ValueError: The bypass leaves the second linear no channel.
+        ValueError: A word is unknown, the ramp falls, or the bypass leaves the second linear no channel.
 
     Source: the SS paper; see :class:`~ss_backbones.settings.BlockSetting`.
     """
@@ -132,6 +133,16 @@ class Mlp(HiddenMlp):
         drop: float = 0.0,
     ) -> None:
         super().__init__()
+        for name, word, known in (('act', act, ACTIVATIONS), ('ramp_as', ramp_as, RAMPS)):
+            if word not in known:
+                raise ValueError(f'{name}={word!r} is not known; take one of {", ".join(known)}.')
+        if ramp < 0:
+            raise ValueError(f'ramp={ramp} must be 0 (no ramp) or above.')
+        if not 0 <= bypass < dim:
+            raise ValueError(
+                f'bypass={bypass} of the {dim} channels that leave the MLP cannot skip the second linear: take 0 or '
+                'more, and fewer than all.'
+            )
         if hidden <= bypass:
             raise ValueError(
                 f'mlp_ratio makes {hidden} hidden channels out of {dim}, of which {bypass} bypass the second linear: '

@@ -71,6 +71,10 @@ if __name__ == '__main__':  # the benchmark's processes read this file too
         commands.run('inherit', 'plain.pth ss_convformer_nano ss.pth --images images --img-size 64 64'.split()),
         commands.run('inherit', 'plain.pth narrow.py none.pth --images images --img-size 64 64'.split()),
     ]
+    found['codes'] += [
+        commands.run('show-settings', 'ss_convformer_nano --shape 64 64 --runs 1 --out shown.png'.split()),
+        commands.run('show-settings', ['narrow.py', '--no-time']),
+    ]
     found['inherited'] = len(torch.load('ss.pth')) > 50
     found['swapped'] = list(Config.fromfile('swap.py').model.neck.in_channels)
     json.dump(found, open('found.json', 'w'))
@@ -103,10 +107,11 @@ model = dict(
     assert found['missing'] == [] and found['same'] and found['loaded'] and found['cheaper']
     assert 0 < found['folded'] < 1e-5
     assert found['identified'] == "ss_convformer_nano (settings='specific', 10 classes)"
-    assert found['without gradient'] == [] and found['codes'] == [0, 0, 0, 0, 2]
+    assert found['without gradient'] == [] and found['codes'] == [0, 0, 0, 0, 2, 0, 0]
     # a mixer that does not say how its channels can be fewer is left as it is, or the settings are refused
     assert 'A SeparableConv cannot be made out of a SeparableConv with other tensors' in done.stdout, done.stdout[
         -1500:
     ]
     assert found['inherited'] and found['swapped'] == [32, 64, 96]
+    assert (tmp_path / 'shown.png').exists() and re.search(r'stages\.2\.blocks\.1 +64 +256 +1 x 32 ', done.stdout)
     assert (tmp_path / 'maps.onnx').exists() and 'convformer-nano:uniform' in done.stdout

@@ -38,6 +38,8 @@ RUN = {
     'ss-backbones --help': '',
     'ss-backbones complexity ss_pvt_v2_b0': '--shape 64 64',
     'ss-backbones complexity dfc_deit_tiny_patch16_224': '',
+    'ss-backbones show-settings ss_pvt_v2_b2 --runs 61 --out settings.png': '--runs 1',
+    'ss-backbones show-settings ss_pvt_v2_b0 --no-time': '',
     'ss-backbones convert weights.pth timm.pth --to timm': '',
     'ss-backbones convert weights.pth official.pth --to official': '',
     'ss-backbones convert weights.pth openmmlab.safetensors --to openmmlab --safetensors': '',

@@ -36,6 +36,27 @@ def test_self_attention(setting: BlockSetting, grid: tuple[int, int], window: in
     assert_same_gradients(attn(x, grid), plain, [x, *attn.parameters()])
 
 
+def test_tokens_that_are_no_map_need_no_grid() -> None:
+    attn, x = SelfAttention(12, 3, 4, token_bypass=0.25), torch.randn(2, 7, 12)
+    assert torch.equal(attn(x), attn(x, (1, 7)))
+    with pytest.raises(ValueError, match='window_size=2 cuts a map into windows, so grid'):
+        SelfAttention(12, 3, 4, window_size=2)(x)
+
+
+@pytest.mark.parametrize(
+    ('sizes', 'bypass', 'text'),
+    [
+        ((12, 3, 0), 0.0, 'head_dim=0 must all be 1 or more'),
+        ((12, 3, 4), 1.0, r'must lie in \[0, 1\)'),
+        ((12, 3, 4), -0.1, r'must lie in \[0, 1\)'),
+        ((12, 3, 2), 0.25, '3 heads of 2 channels, must be dim=12'),
+    ],
+)
+def test_impossible_numbers_are_refused(sizes: tuple[int, int, int], bypass: float, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        SelfAttention(*sizes, token_bypass=bypass)
+
+
 def reduced_plainly(attn: SpatialReductionAttention, x: Tensor, setting: BlockSetting) -> Tensor:
     b, h, w, c = x.shape
     tokens = x.reshape(b, h * w, c)

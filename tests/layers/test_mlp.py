@@ -37,6 +37,21 @@ def test_a_bypass_that_leaves_nothing_is_refused() -> None:
         Mlp(16, 8, bypass=8)
 
 
+@pytest.mark.parametrize(
+    ('options', 'text'),
+    [
+        ({'act': 'gelu'}, "act='gelu' is not known; take one of GELU, ReLU"),
+        ({'ramp_as': 'fixed'}, "ramp_as='fixed' is not known; take one of paper, bias, none"),
+        ({'ramp': -1.0}, 'must be 0'),
+        ({'bypass': 16}, 'bypass=16 of the 16 channels that leave'),
+        ({'bypass': -1}, 'take 0 or more'),
+    ],
+)
+def test_impossible_numbers_are_refused(options: dict[str, object], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        Mlp(16, 64, **options)
+
+
 class _Calls(TorchDispatchMode):
     """Counts the operators."""
 
