@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 from small_networks import DFC, PLAIN, SIMPLEST, Small, classifier_on_meta, simplest
+from timm.models.cait import ClassAttn
 from torch import Tensor, nn
 
 from ss_backbones.benchmark import blocks, steps
@@ -96,6 +97,8 @@ def _outside(network: Network, x: Tensor) -> int:
     for layer in set(network.modules()) - inside:
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             layer.register_forward_hook(count)
+        elif isinstance(layer, ClassAttn):  # the products of one query with all keys, and of its weights with all values
+            layer.register_forward_hook(lambda _, given, out: found.append(2 * given[0].shape[1] * out.numel()))
     with torch.no_grad():
         network(x)
     return sum(found)
