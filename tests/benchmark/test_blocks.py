@@ -97,7 +97,7 @@ def _outside(network: Network, x: Tensor) -> int:
     for layer in set(network.modules()) - inside:
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             layer.register_forward_hook(count)
-        elif isinstance(layer, ClassAttn):  # the products of one query with all keys, and of its weights with all values
+        elif isinstance(layer, ClassAttn):  # of one query with all keys, and with all values
             layer.register_forward_hook(lambda _, given, out: found.append(2 * given[0].shape[1] * out.numel()))
     with torch.no_grad():
         network(x)
