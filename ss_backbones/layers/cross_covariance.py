@@ -5,9 +5,11 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from .attention import Attention
+from .fast_paths import is_plain, is_symbolic, is_traced
 
 _LEAST_NORM = 1e-12
-_HALF = (torch.float16, torch.bfloat16)
+_MANY = 2  # tokens for each channel, from which on the small matrices cost less than they save
+HALF = (torch.float16, torch.bfloat16)
 
 
 class CrossCovarianceAttention(Attention):
@@ -65,7 +67,7 @@ class CrossCovarianceAttention(Attention):
 
     def forward(self, x: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
         """(B, N, C) to (B, N, C); the grid of the tokens makes no difference."""
-        return self._project(self.mix(x))
+        return self._merged(x) if self._merging_pays(x) else self._project(self.mix(x))
 
     def mix(self, x: Tensor, *layout: object) -> Tensor:
         """See :class:`Attention`."""
@@ -74,17 +76,46 @@ class CrossCovarianceAttention(Attention):
             weights = F.dropout(weights, self.attn_drop)
         return (v @ weights.to(v.dtype).transpose(-2, -1)).transpose(1, 2).flatten(2)
 
+    def _merging_pays(self, x: Tensor) -> bool:
+        """Whether values and output projection had better be one product: for inference, with far more tokens than
+        channels; half precision stays as in training, and layers that somebody wants to see or has changed are called.
+        """
+        if is_symbolic(x) or is_traced() or self.training or torch.is_grad_enabled():
+            return False
+        if x.dtype in HALF or torch.is_autocast_enabled(x.device.type) or x.shape[1] < _MANY * x.shape[2]:
+            return False
+        layers = ((self.qkv, nn.Linear), (self.proj, nn.Linear), (self.proj_drop, nn.Dropout))
+        return all(is_plain(layer, kind) for layer, kind in layers)
+
+    def _merged(self, x: Tensor) -> Tensor:
+        """As :meth:`forward`: the weights A act on channels, so P (A V(x)) = (P A V)(x), a small matrix an image."""
+        width = self.num_heads * self.head_dim
+        weight, bias = self.qkv.weight, self.qkv.bias
+        both = F.linear(x, weight[: 2 * width], bias[: 2 * width])
+        q, k = both.unflatten(-1, (2, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4).unbind(0)
+        values = torch.cat((weight[2 * width :], bias[2 * width :, None]), dim=1).unflatten(0, (self.num_heads, -1))
+        mixed = (self._weights(q, k) @ values).flatten(1, 2)  # (B, W, C + 1), the bias last
+        projected = self.proj.weight @ mixed
+        projected[..., -1] += self.proj.bias
+        first, last = self.split(x, x)
+        parts = [(first, projected), (last, mixed)] if last.shape[1] else [(first, projected)]
+        return torch.cat([torch.baddbmm(m[:, None, :, -1], t, m[..., :-1].transpose(1, 2)) for t, m in parts], dim=1)
+
+    def _weights(self, q: Tensor, k: Tensor) -> Tensor:
+        """(B, heads, N, D) each to (B, heads, D, D), one row for each output."""
+        return (_cosines(q, k) * self.temperature).softmax(dim=-1)
+
     def weights_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Of tokens (B, N, C) the weights (B, heads, D, D), one row for each output, and values (B, heads, N, D)."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4).unbind(0)
-        return (_cosines(q, k) * self.temperature).softmax(dim=-1), v
+        return self._weights(q, k), v
 
 
 @fx.wrap  # torch.fx knows no dtypes to decide by
 def _cosines(q: Tensor, k: Tensor) -> Tensor:
     """(B, heads, N, D) each to (B, heads, D, D), the cosines of their channels over the tokens."""
     norms = [torch.linalg.vector_norm(x, dim=-2, keepdim=True, dtype=_exact(x)).clamp(min=_LEAST_NORM) for x in (q, k)]
-    if q.dtype in _HALF:  # sums over the tokens could be larger than any number of half precision
+    if q.dtype in HALF:  # sums over the tokens could be larger than any number of half precision
         q, k = (x / norm.to(x.dtype) for x, norm in zip((q, k), norms, strict=True))
         return q.transpose(-2, -1) @ k
     # the norms are taken off the small product, not off the tokens
@@ -92,4 +123,4 @@ def _cosines(q: Tensor, k: Tensor) -> Tensor:
 
 
 def _exact(x: Tensor) -> torch.dtype:
-    return torch.float32 if x.dtype in _HALF else x.dtype
+    return torch.float32 if x.dtype in HALF else x.dtype

@@ -48,6 +48,24 @@ def test_it_is_the_plain_one(setting: BlockSetting, tokens: int) -> None:
     assert_same_gradients(attn(x), plainly(attn, x, setting), [x, *attn.parameters()])
 
 
+@pytest.mark.parametrize('setting', SETTINGS, ids=['plain', 'narrow', 'quarter bypasses', 'most bypass'])
+@pytest.mark.parametrize('tokens', [23, 24, 100])
+def test_values_and_projection_as_one_product(
+    setting: BlockSetting, tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attn, x = make(setting).eval(), torch.randn(2, tokens, 12, dtype=torch.float64)
+    called = []
+    monkeypatch.setattr(attn, 'mix', lambda x: called.append(len(x)) or type(attn).mix(attn, x))
+    with torch.no_grad():
+        torch.testing.assert_close(attn(x), plainly(attn, x, setting), rtol=1e-11, atol=1e-11)
+    assert bool(called) == (tokens < 24)  # two for each channel
+    attn(x)  # with gradients
+    with torch.no_grad():
+        attn.proj.register_forward_hook(lambda *_: None)
+        attn(x)
+    assert len(called) == 2 + (tokens < 24)
+
+
 def test_channels_that_are_zero_everywhere_have_no_direction() -> None:
     attn = make(BlockSetting())
     with torch.no_grad():
