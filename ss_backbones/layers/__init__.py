@@ -4,6 +4,7 @@ from .attention import Attention, SelfAttention, SpatialReductionAttention
 from .block import Block, drop_path_rates
 from .dfc import DFC, DfcMlp
 from .grouped_linear import GroupedLinear
+from .linear_attention import UfoAttention, XNorm
 from .mlp import ACTIVATIONS, HiddenMlp, Mlp
 from .patch_embed import OverlapPatchEmbed
 from .patch_merging import PatchMerging
@@ -24,6 +25,8 @@ __all__ = [
     'SelfAttention',
     'SimpleFeaturePyramid',
     'SpatialReductionAttention',
+    'UfoAttention',
     'WindowAttention',
+    'XNorm',
     'drop_path_rates',
 ]
