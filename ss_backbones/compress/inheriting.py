@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..layers import Attention, Block, Mlp
+from ..layers import Attention, Block, Mlp, UfoAttention
 from ..networks import Network, network_in
 from .heads import make_heads, observe_heads
 from .least_squares import Regression
@@ -140,6 +140,7 @@ def _least_images(network: Network, image: Tensor) -> int:
 def _make_attention(old: Block, new: Block, streams: Streams, generator: torch.Generator) -> None:
     """The attention of a block; the tokens of both networks are those after it then; see _BEFORE."""
     streams.update(_NEXT, lambda layout, x: x + old.attn(old.norm1(x), *layout), _THEIRS)
+    _check_linear_attention(old.attn, new.attn)
     known = isinstance(new.attn, Attention) and type(new.attn).mix is not Attention.mix
     _copy_equal(old.attn, new.attn, partly=known)
     if known:
@@ -157,6 +158,30 @@ def _make_attention(old: Block, new: Block, streams: Streams, generator: torch.G
     streams.update(_OURS, lambda layout, x: x + new.attn(new.norm1(x), *layout), _OURS)
     streams.rename(_THEIRS, _BEFORE)
     streams.rename(_NEXT, _THEIRS)
+
+
+def _check_linear_attention(old: nn.Module, new: nn.Module) -> None:
+    """Whether none of two attentions is linear, or both are and of the same sizes.
+
+    Raises:
+        UsageError: It is otherwise. What makes heads narrower keeps products of queries and keys, which linear
+            attention does not have.
+    """
+    kinds = [isinstance(attn, UfoAttention) for attn in (old, new)]
+    if not any(kinds):
+        return
+    if not all(kinds):
+        raise UsageError(
+            "Linear attention (mixer='ufo') cannot be made out of softmax attention, nor this out of that: neither "
+            'computes anything near the other with the same weights. Give both networks the same linear_stages, '
+            'linear_blocks or mixers.'
+        )
+    if (old.head_dim, old.token_bypass) != (new.head_dim, new.token_bypass):
+        raise UsageError(
+            f"Linear attention (mixer='ufo') is inherited as it is: its heads cannot go from {old.head_dim} to "
+            f'{new.head_dim} channels, nor its token bypass from {old.token_bypass:g} to {new.token_bypass:g}. Take '
+            'settings with the same attn_ratio and attn_split in these blocks.'
+        )
 
 
 def _make_mlp(old: Block, new: Block, streams: Streams, generator: torch.Generator) -> None:

@@ -44,7 +44,8 @@ class XNorm(nn.Module):
 @fx.wrap  # torch.fx knows no dtype to decide by
 def scaled_normal(x: Tensor, gamma: Tensor, dim: int) -> Tensor:
     """What :class:`XNorm` computes: (B, heads, n, m), (heads,) to (B, heads, n, m)."""
-    exact = torch.promote_types(x.dtype, torch.float32)  # a square has twice the range of what it is of
+    # a square has twice the range of what it is of
+    exact = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
     norm = torch.linalg.vector_norm(x, dim=dim, keepdim=True, dtype=exact).clamp_min(_EPS)
     return (x * (gamma.to(exact)[:, None, None] / norm)).to(x.dtype)
 
