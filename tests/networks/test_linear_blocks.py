@@ -176,8 +176,9 @@ def test_weights_of_linear_attention_are_refused_by_softmax() -> None:
     with pytest.raises(MismatchError, match='Build the model with the same linear_stages, linear_blocks or mixers'):
         load_weights(vit(), vit(linear_blocks=(0,)).state_dict())
     assert load_weights(pvt(linear_stages=(0, 1)), weights).share == 1
-    with pytest.raises(MismatchError) as caught:  # nothing of a block's attention is there: another network
-        load_weights(vit(linear_blocks=0), {'blocks.0.norm1.weight': torch.ones(16)})
+    others = {key: value for key, value in vit().state_dict().items() if '.attn.' not in key}
+    with pytest.raises(MismatchError) as caught:  # no attention of any kind is there
+        load_weights(vit(linear_blocks=0), others)
     assert 'softmax' not in str(caught.value)
 
 
@@ -196,3 +197,10 @@ def test_a_checkpoint_says_what_it_is() -> None:
 def test_other_kinds_of_attention_are_left_as_they_were() -> None:
     assert [type(layer) for layer in attention.attention_layers(pvt())] == [SpatialReductionAttention] * 5
     assert [type(layer) for layer in attention.attention_layers(vit())] == [SelfAttention] * 4
+
+
+def test_the_least_side_of_an_open_graph_is_that_of_the_blocks_that_reduce() -> None:
+    least = [pvt(linear_stages=stages).smallest_dynamic_side() for stages in (None, 0, (0, 1), range(4))]
+    assert least == [29, 25, 17, 1]  # 8 x 8 tokens of 4 pixels, 4 x 4 of 8, 2 x 2 of 16
+    mixed = [dict(mixer=mixer) for mixer in ('ufo', 'ufo', 'attention', 'ufo', 'ufo')]
+    assert pvt(mixed).smallest_dynamic_side() == 25
