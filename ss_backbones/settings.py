@@ -1,8 +1,8 @@
 """What each block of a network looks like, and the specific setting (SS), a rule that fills the table by depth."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 import torch
 
@@ -147,6 +147,11 @@ def uniform_setting(depth: int, setting: BlockSetting | None = None) -> list[Blo
     if not isinstance(setting, BlockSetting | None):
         raise TypeError(f'setting must be a BlockSetting, not {setting!r}.')
     return [setting or BlockSetting()] * depth
+
+
+def with_linear_attention(settings: Sequence[BlockSetting], blocks: Collection[int]) -> list[BlockSetting]:
+    """The settings, with linear attention (mixer='ufo') in some blocks and nothing else changed."""
+    return [replace(setting, mixer='ufo') if i in blocks else setting for i, setting in enumerate(settings)]
 
 
 def as_settings(items: Sequence[BlockSetting | Mapping[str, float | str]], depth: int) -> list[BlockSetting]:

@@ -29,13 +29,14 @@ def twin_of(name: str) -> str:
 
 
 def _kind_of(name: str) -> str:
-    """What configs that differ in the arch and in the settings of their backbones have in common."""
+    """What configs that differ in the arch, the attention and the settings of their backbones have in common."""
     ours = next((name.replace(f'{twin}-', f'{ss}-') for ss, twin in TWINS.items() if f'_{twin}-' in name), name)
-    return re.sub(r'(_ss-[a-z]+\d?)-[a-z0-9]+(-\d+)?_', r'\1_', ours)
+    return re.sub(r'(_ss-[a-z]+\d?)-[a-z0-9]+(-\d+)?(-ufo)?_', r'\1_', ours)
 
 
 FIRST = {
-    name: min(other for other in CONFIGS if '_ss-' in other and _kind_of(other) == _kind_of(name)) for name in CONFIGS
+    name: min((c for c in CONFIGS if '_ss-' in c and _kind_of(c) == _kind_of(name)), key=lambda c: ('-ufo_' in c, c))
+    for name in CONFIGS
 }
 KINDS = sorted(set(FIRST.values()))  # one config of each recipe for each family, see test_configs_of_a_kind
 

@@ -50,7 +50,11 @@ _VIT = dict(embed_dim=16, depth=6, num_heads=2)
 _SWIN = dict(embed_dim=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4))
 _XCIT = dict(embed_dim=16, depth=6, num_heads=2)
 SMALL: dict[type[Network], dict[str, dict[str, object]]] = {
-    PVTv2: {'pvt': dict(arch=_PVT), 'pvt linear': dict(arch=dict(_PVT, linear=True))},
+    PVTv2: {
+        'pvt': dict(arch=_PVT),
+        'pvt linear': dict(arch=dict(_PVT, linear=True)),
+        'pvt ufo': dict(arch=_PVT, linear_stages=(0, 1)),
+    },
     Swin: {
         'swin': dict(arch=_SWIN, img_size=64, window_size=4),
         'swin oblong': dict(arch=dict(_SWIN, depths=(1, 3, 2, 2)), img_size=(224, 160), window_size=(3, 5)),
@@ -58,6 +62,7 @@ SMALL: dict[type[Network], dict[str, dict[str, object]]] = {
     ViT: {
         'vit': dict(arch=_VIT, img_size=64),
         'vit windows': dict(arch=_VIT, img_size=64, window_size=3, global_blocks=(2, -1)),
+        'vit ufo': dict(arch=_VIT, img_size=64, linear_blocks=(0, 1, 3, -1)),
     },
     XCiT: {'xcit': dict(arch=_XCIT), 'xcit p8': dict(arch=dict(_XCIT, depth=7, layer_scale=0.1), patch_size=8)},
 }

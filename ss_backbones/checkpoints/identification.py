@@ -1,6 +1,7 @@
 """Which of the known networks a set of weights is of, by keys, shapes and ramps."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +13,7 @@ from ..networks import PRESETS, Preset
 from ..networks.base import StateDict
 from ..networks.catalog import SIZES
 from .extraction import find_prefix
-from .matching import HEAD, LoadReport, compare
+from .matching import GAMMA, HEAD, LoadReport, compare
 from .ramps import expected_ramps
 from .resizing import first_convs
 
@@ -25,6 +26,10 @@ _KINDS = (
 )
 # What follows from the data and not from the network: the dimension that may differ, and what it counts.
 _FREE = {'head.weight': (0, 'classes'), 'pos_embed': (1, 'positions')}
+
+
+# What softmax and linear attention have both; the one has a reduction as well, the other scales.
+_OF_BOTH = re.compile(r'\.(q|kv|qkv|proj)\.(weight|bias)$')
 
 
 @dataclass(frozen=True)
@@ -57,12 +62,14 @@ class Identification:
         details: How the weights may differ from it, such as '10 classes'.
         report: The weights held against it, but for these details.
         fits: Whether every tensor matches and its parts have no more of them.
+        linear: The names of the attention that is linear in the weights; in the known network it is not.
     """
 
     network: KnownNetwork
     details: tuple[str, ...]
     report: LoadReport
     fits: bool
+    linear: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         network = self.network
@@ -124,6 +131,10 @@ def _build(preset: Preset, settings: str, mlp: str, ramp: str) -> KnownNetwork:
 
 def _held_against(network: KnownNetwork, weights: Mapping[str, Tensor], source: str) -> Identification:
     own, details = dict(network.state), []
+    linear = tuple(key.removesuffix(GAMMA) for key in weights if key.endswith(GAMMA))
+    if linear:
+        own = _with_linear_attention(own, weights, linear)
+        details.append(f'linear attention in {len(linear)} blocks')
     for key, (dim, what) in {**_FREE, **dict.fromkeys(first_convs(), (1, 'channels'))}.items():
         theirs, ours = weights.get(key), own.get(key)
         if theirs is None or ours is None or theirs.ndim != ours.ndim:
@@ -139,7 +150,15 @@ def _held_against(network: KnownNetwork, weights: Mapping[str, Tensor], source: 
         details.append('no head')
         own = {key: value for key, value in own.items() if not key.startswith(HEAD)}
     report = compare(weights, own, network.ramps, source)
-    return Identification(network, tuple(details), report, _fits(report))
+    return Identification(network, tuple(details), report, _fits(report), linear)
+
+
+def _with_linear_attention(own: StateDict, weights: Mapping[str, Tensor], linear: Sequence[str]) -> StateDict:
+    """A network's state dict, as it would be with linear attention in some places, which are given by their names."""
+    places = tuple(f'{name}.' for name in linear if f'{name}.proj.weight' in own)
+    found = {key: value for key, value in own.items() if not key.startswith(places) or _OF_BOTH.search(key)}
+    scales = {key: value for key, value in weights.items() if key.startswith(places) and key.endswith('.gamma')}
+    return found | {key: torch.empty_like(value, device='meta') for key, value in scales.items()}
 
 
 def _fits(report: LoadReport) -> bool:

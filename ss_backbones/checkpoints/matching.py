@@ -7,7 +7,7 @@ from inspect import signature
 from torch import Tensor, nn
 
 from ..errors import MismatchError
-from ..layers import Block
+from ..layers import Attention, Block, UfoAttention
 from ..layers.folded_weights import check_folding
 from ..networks.base import KeyMap, Network, StateDict
 from .activations import activations_in, other_activations
@@ -18,6 +18,7 @@ from .resizing import resize_first_conv
 from .values import check_numbers
 
 HEAD = 'head.'  # the classifier's, which may differ: other data have other classes
+GAMMA = '.q_norm.gamma'  # every linear attention has one
 _CLASS_TOKEN = 'cls_token'
 LEAST_SHARE = 0.9
 
@@ -232,6 +233,8 @@ def _other_network(report: LoadReport, ramps: Mapping[str, Tensor], module: nn.M
             '. Build the network with class_token=False' if 'class_token' in signature(type(module)).parameters else ''
         )
         return f'the checkpoint has no class token (cls_token){advice}'
+    if attention := _other_attention(report, module):
+        return attention
     if report.share < LEAST_SHARE:
         return f'only {report.share:.0%} of the model matches'
     body = [difference for difference in report.differences if not difference.key.startswith(HEAD)]
@@ -252,9 +255,35 @@ def _other_network(report: LoadReport, ramps: Mapping[str, Tensor], module: nn.M
     return f'the checkpoint has {len(more)} tensors more in the same parts' if more else ''
 
 
+def _other_attention(report: LoadReport, module: nn.Module) -> str:
+    """Which blocks have linear attention in the checkpoint or in the network alone, in words; or nothing.
+
+    All else of such an attention may be of the same shape, but it was trained to be something else.
+    """
+    ours = [name for name, part in module.named_modules() if isinstance(part, UfoAttention)]
+    theirs = {key.removesuffix(GAMMA) for key in report.unexpected if key.endswith(GAMMA)}
+    absent = set(report.missing)
+    softmax = [name for name in ours if name + GAMMA in absent and f'{name}.proj.weight' not in absent]
+    linear = [name for name, part in module.named_modules() if isinstance(part, Attention) and name in theirs]
+    if softmax:
+        return (
+            f'the checkpoint has softmax attention in {_some(softmax)}, where the model has linear attention '
+            "(mixer='ufo'), whose scales it lacks"
+        )
+    if linear:
+        return (
+            f"the checkpoint has linear attention (mixer='ufo') in {_some(linear)}, where the model has softmax "
+            'attention. Build the model with the same linear_stages, linear_blocks or mixers'
+        )
+    return ''
+
+
+def _some(names: Sequence[str]) -> str:
+    return names[0] + (f' and {len(names) - 1} more' if len(names) > 1 else '')
+
+
 def _in_words(activations: Sequence[str]) -> str:
-    more = f' and {len(activations) - 1} more' if len(activations) > 1 else ''
-    return f'the activation differs in {activations[0]}{more}'
+    return f'the activation differs in {_some(activations)}'
 
 
 def _shape(value: object) -> tuple[int, ...] | None:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..layers import Attention, Block, CrossCovarianceAttention, LocalBlock, Mlp
+from ..layers import Attention, Block, CrossCovarianceAttention, LocalBlock, Mlp, UfoAttention
 from ..networks import Network, network_in
 from .channel_heads import make_channel_heads, observe_channels
 from .heads import make_heads, observe_heads
@@ -146,6 +146,7 @@ def _make_attention(old: Block, new: Block, streams: Streams, generator: torch.G
     """The attention of a block; the tokens of both networks are those after it then; see _BEFORE."""
     streams.update(_NEXT, lambda layout, x: old.add_attention(x, *layout), _THEIRS)
     scale = new.scales()[0]
+    _check_linear_attention(old.attn, new.attn)
     known = isinstance(new.attn, Attention) and type(new.attn).mix is not Attention.mix
     _copy_equal(old.attn, new.attn, partly=known)
     if known:
@@ -189,6 +190,30 @@ def _wanted(after: Tensor, before: Tensor, scale: Tensor | None) -> Tensor:
     """What a branch should give, so that tokens become others; nothing of channels that are scaled by 0."""
     change = after - before
     return change if scale is None else torch.where(scale == 0, 0.0, change / scale)
+
+
+def _check_linear_attention(old: nn.Module, new: nn.Module) -> None:
+    """Whether none of two attentions is linear, or both are and of the same sizes.
+
+    Raises:
+        UsageError: It is otherwise. What makes heads narrower keeps products of queries and keys, which linear
+            attention does not have.
+    """
+    kinds = [isinstance(attn, UfoAttention) for attn in (old, new)]
+    if not any(kinds):
+        return
+    if not all(kinds):
+        raise UsageError(
+            "Linear attention (mixer='ufo') cannot be made out of softmax attention, nor this out of that: neither "
+            'computes anything near the other with the same weights. Give both networks the same linear_stages, '
+            'linear_blocks or mixers.'
+        )
+    if (old.head_dim, old.token_bypass) != (new.head_dim, new.token_bypass):
+        raise UsageError(
+            f"Linear attention (mixer='ufo') is inherited as it is: its heads cannot go from {old.head_dim} to "
+            f'{new.head_dim} channels, nor its token bypass from {old.token_bypass:g} to {new.token_bypass:g}. Take '
+            'settings with the same attn_ratio and attn_split in these blocks.'
+        )
 
 
 def _make_mlp(old: Block, new: Block, streams: Streams, generator: torch.Generator) -> None:

@@ -10,6 +10,7 @@ from .cross_covariance import CrossCovarianceAttention
 from .dfc import DFC, DfcMlp
 from .fourier_positions import FourierPositions
 from .grouped_linear import GroupedLinear
+from .linear_attention import UfoAttention, XNorm
 from .local_block import LocalBlock
 from .mlp import ACTIVATIONS, HiddenMlp, Mlp
 from .patch_embed import OverlapPatchEmbed
@@ -35,6 +36,8 @@ __all__ = [
     'SelfAttention',
     'SimpleFeaturePyramid',
     'SpatialReductionAttention',
+    'UfoAttention',
     'WindowAttention',
+    'XNorm',
     'drop_path_rates',
 ]

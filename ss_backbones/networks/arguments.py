@@ -94,6 +94,15 @@ def resolve_settings(settings: Settings, mlp_ratios: Sequence[float], attn_split
     return as_settings(settings, len(mlp_ratios))
 
 
+def take_any(indices: int | Sequence[int] | None, count: int, what: str, name: str) -> tuple[int, ...]:
+    """As :func:`take_indices`, but None and an empty list are none of them.
+
+    Raises:
+        ValueError: See :func:`take_indices`.
+    """
+    return () if not isinstance(indices, int) and not indices else take_indices(indices, count, what, name)
+
+
 def take_indices(indices: int | Sequence[int], count: int, what: str, name: str = 'out_indices') -> tuple[int, ...]:
     """Make ``indices`` a rising tuple of indices into ``count`` things.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..layers import Block, DfcMlp, HiddenMlp, Mlp, drop_path_rates
+from ..layers import Block, DfcMlp, HiddenMlp, Mlp, XNorm, drop_path_rates
 from ..layers.fast_paths import is_symbolic
 from ..layers.mlp import ALL_ACTIVATIONS, activations_of
 from ..settings import BlockSetting
@@ -209,7 +209,7 @@ class Network(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters beside norms and biases that weight decay should leave alone."""
-        return set()
+        return {f'{name}.gamma' for name, module in self.named_modules() if isinstance(module, XNorm)}
 
     def adapt_weights(self, weights: StateDict) -> list[str]:
         """Replace what of a checkpoint goes by the image's size, such as a position table, by what fits this network.

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from timm.layers import trunc_normal_
 from torch import nn
 
-from ..layers import Block, OverlapPatchEmbed, SpatialReductionAttention
-from .arguments import Settings, check_flag, check_heads, check_stages
+from ..layers import Attention, Block, OverlapPatchEmbed, SpatialReductionAttention, UfoAttention
+from ..settings import BlockSetting, with_linear_attention
+from .arguments import Settings, check_flag, check_heads, check_stages, take_any
 from .base import StateDict, head_width
 from .staged import Stage, StagedNetwork
 
@@ -132,24 +133,33 @@ class PVTv2(StagedNetwork):
     Args:
         arch: 'b0', 'b1', 'b2', 'b2_li', 'b3', 'b4', 'b5', or a dict with the fields of :class:`PVTv2Arch`.
         settings: See :class:`~ss_backbones.networks.Network`; so are the arguments that are not named here.
+        linear_stages: Stages, rising, all of whose blocks have linear attention, whatever mixer the settings give them:
+            it attends to the whole map, nothing is reduced, and time and memory grow with the map as a convolution's
+            do. Negative ones count from the end; None for none.
 
-    Source: PVTv2 (arXiv 2106.13797); SS ViT (Pattern Recognition 162, 2025, 111422). State-dict keys are those of the
-    official SS checkpoints.
+    Source: PVTv2 (arXiv 2106.13797); SS ViT (Pattern Recognition 162, 2025, 111422); linear attention UFO-ViT (arXiv
+    2109.14382). State-dict keys are those of the official SS checkpoints.
     """
 
     archs = ARCHS
     short_name = ''
     key_maps = (from_whai362, from_openmmlab)
     attn_split = 0.0
+    mixers = ('attention', 'ufo')
 
     def __init__(
         self,
         arch: str | Mapping[str, object] = 'b0',
         settings: Settings = 'specific',
+        *,
+        linear_stages: int | Sequence[int] | None = None,
         **shared: Unpack[StagedArguments],
     ) -> None:
         super().__init__(arch, settings, **shared)
         arch, dims = self.arch, self.arch.embed_dims
+        linear = take_any(linear_stages, len(dims), 'stages', 'linear_stages')
+        stage_of = [i for i, depth in enumerate(arch.depths) for _ in range(depth)]
+        self.settings = with_linear_attention(self.settings, [j for j, i in enumerate(stage_of) if i in linear])
         self.patch_embed = OverlapPatchEmbed(self.in_channels, dims[0], kernel_size=7, stride=4)
         stages = []
         for i in range(self.out_indices[-1] + 1):
@@ -158,21 +168,21 @@ class PVTv2(StagedNetwork):
             blocks = []
             for j in range(first, first + arch.depths[i]):
                 setting = self.settings[j]
-                attn = SpatialReductionAttention(
-                    dim,
-                    arch.num_heads[i],
-                    head_width(dim, arch.num_heads[i], setting.attn_ratio),
-                    sr_ratio=arch.sr_ratios[i],
-                    linear=arch.linear,
-                    token_bypass=setting.attn_split,
-                    attn_drop=self.attn_drop,
-                    proj_drop=self.proj_drop,
-                )
                 mlp = self.make_mlp(dim, setting, conv=True, relu_before_conv=arch.linear)
-                blocks.append(Block(dim, attn, mlp, self.drop_paths[j]))
+                blocks.append(Block(dim, self._make_attention(i, setting), mlp, self.drop_paths[j]))
             stages.append(Stage(downsample, blocks, dim, self.with_cp))
         self.stages = nn.ModuleList(stages)
         self.init_own()
+
+    def _make_attention(self, stage: int, setting: BlockSetting) -> Attention:
+        """The attention that a block's setting means in a stage."""
+        arch = self.arch
+        dim, heads = arch.embed_dims[stage], arch.num_heads[stage]
+        sizes = dim, heads, head_width(dim, heads, setting.attn_ratio)
+        rates = {'token_bypass': setting.attn_split, 'attn_drop': self.attn_drop, 'proj_drop': self.proj_drop}
+        if setting.mixer == 'ufo':
+            return UfoAttention(*sizes, projections='q+kv', **rates)
+        return SpatialReductionAttention(*sizes, sr_ratio=arch.sr_ratios[stage], linear=arch.linear, **rates)
 
     def init_layer(self, layer: nn.Module) -> None:
         """The initialisation of PVT: small normal linears, convolutions by their fan-out."""
@@ -186,5 +196,5 @@ class PVTv2(StagedNetwork):
 
     def smallest_dynamic_side(self) -> int:
         """See :class:`~ss_backbones.networks.Network`: no reducing convolution is larger than its map."""
-        sides = [stage.blocks[0].attn.smallest_map_side() for stage in self.stages]
+        sides = [max(block.attn.smallest_map_side() for block in stage.blocks) for stage in self.stages]
         return max(4 * 2**i * (side - 1) + 1 for i, side in enumerate(sides))

@@ -12,9 +12,9 @@ import torch
 from timm.layers import PatchEmbed, resample_abs_pos_embed, trunc_normal_
 from torch import Tensor, fx, nn
 
-from ..layers import Block, SelfAttention
-from ..settings import BlockSetting
-from .arguments import Settings, check_count, check_flag, check_heads, height_and_width, take_indices
+from ..layers import Attention, Block, SelfAttention, UfoAttention
+from ..settings import BlockSetting, with_linear_attention
+from .arguments import Settings, check_count, check_flag, check_heads, height_and_width, take_any
 from .base import StateDict, head_width
 from .columnar import ColumnarNetwork
 from .positions import resize_positions
@@ -104,19 +104,24 @@ class ViT(ColumnarNetwork):
             other sizes, with the padding of their batch, get the table resized.
         class_token: Put a learned token before the patches, as classifiers need; a backbone may do without.
         window_size: Side of the windows, in patches, inside which blocks attend; None for global attention everywhere.
+            It is for softmax attention: a block with linear attention looks at the whole image in any case.
         global_blocks: Blocks that attend globally all the same, rising; negative ones count from the end.
+        linear_blocks: Blocks, rising, that have linear attention, whatever mixer the settings give them; negative ones
+            count from the end, and None is none.
 
     Attributes:
         img_size: Height and width of the images that the position table is made for, in pixels.
         grid: Height and width of the position table, in patches.
 
     Source: ViT (arXiv 2010.11929), DeiT (arXiv 2012.12877), SS ViT (Pattern Recognition 162, 2025, 111422); windows as
-    in ViTDet (arXiv 2203.16527). State-dict keys are those of the official SS checkpoints.
+    in ViTDet (arXiv 2203.16527); linear attention UFO-ViT (arXiv 2109.14382). State-dict keys are those of the official
+    SS checkpoints.
     """
 
     archs = ARCHS
     short_name = 'vit-'
     key_maps = (from_openmmlab,)
+    mixers = ('attention', 'ufo')
 
     def __init__(
         self,
@@ -127,12 +132,15 @@ class ViT(ColumnarNetwork):
         class_token: bool = True,
         window_size: int | None = None,
         global_blocks: Sequence[int] | None = None,
+        linear_blocks: int | Sequence[int] | None = None,
         **shared: Unpack[ColumnarArguments],
     ) -> None:
         super().__init__(arch, settings, **shared)
         arch, dim = self.arch, self.arch.embed_dim
         check_flag('class_token', class_token)
         windows = _windows(window_size, global_blocks, arch.depth)
+        linear = take_any(linear_blocks, arch.depth, 'blocks', 'linear_blocks')
+        self.settings = with_linear_attention(self.settings, linear)
         self.img_size = height_and_width('img_size', img_size)
         self.grid = self.grid_of(*self.img_size)
         self.patch_embed = PatchEmbed(
@@ -151,19 +159,20 @@ class ViT(ColumnarNetwork):
         self.pos_drop = nn.Dropout(self.proj_drop)
         blocks = []
         for i, setting in enumerate(self.settings[: self.built]):
-            attn = SelfAttention(
-                dim,
-                arch.num_heads,
-                head_width(dim, arch.num_heads, setting.attn_ratio),
-                window_size=windows[i],
-                token_bypass=setting.attn_split,
-                attn_drop=self.attn_drop,
-                proj_drop=self.proj_drop,
-            )
+            attn = self._make_attention(setting, windows[i])
             blocks.append(Block(dim, attn, self.make_mlp(dim, setting), self.drop_paths[i]))
         self.blocks = nn.ModuleList(blocks)
         self.init_own()
         self.make_outputs()
+
+    def _make_attention(self, setting: BlockSetting, window: int | None) -> Attention:
+        """The attention that a block's setting means, in windows where it is no linear one."""
+        dim, heads = self.arch.embed_dim, self.arch.num_heads
+        sizes = dim, heads, head_width(dim, heads, setting.attn_ratio)
+        rates = {'token_bypass': setting.attn_split, 'attn_drop': self.attn_drop, 'proj_drop': self.proj_drop}
+        if setting.mixer == 'ufo':
+            return UfoAttention(*sizes, projections='qkv', **rates)
+        return SelfAttention(*sizes, window_size=window, **rates)
 
     def init_layer(self, layer: nn.Module) -> None:
         """DeiT's initialisation, or DFC-DeiT's own; convolutions keep torch's."""
@@ -209,19 +218,18 @@ class ViT(ColumnarNetwork):
 
     def stem(self) -> list[nn.Module | nn.Parameter]:
         """See :class:`~ss_backbones.networks.columnar.ColumnarNetwork`: patches, positions and class token."""
-        return [self.patch_embed, *(getattr(self, name) for name in sorted(self.no_weight_decay(), reverse=True))]
+        return [self.patch_embed, self.pos_embed, *([] if self.cls_token is None else [self.cls_token])]
 
     def no_weight_decay(self) -> set[str]:
         """See :class:`~ss_backbones.networks.Network`."""
-        return {'pos_embed', 'cls_token'} if self.cls_token is not None else {'pos_embed'}
+        return super().no_weight_decay() | {'pos_embed'} | ({'cls_token'} if self.cls_token is not None else set())
 
 
 def _windows(window_size: int | None, global_blocks: Sequence[int] | None, depth: int) -> list[int | None]:
     """The window of every block; None is global attention."""
     if window_size is not None:
         check_count('window_size', window_size)
-    none = not isinstance(global_blocks, int) and not global_blocks  # all blocks keep their windows
-    taken = () if none else take_indices(global_blocks, depth, 'blocks', 'global_blocks')
+    taken = take_any(global_blocks, depth, 'blocks', 'global_blocks')  # of none, all blocks keep their windows
     if taken and window_size is None:
         raise ValueError(
             f'global_blocks={tuple(global_blocks)} says which blocks do without windows, but there are none: give '

@@ -15,6 +15,9 @@ from ss_backbones.networks import XCiT, network_in
 
 pytestmark = pytest.mark.usefixtures('float64')
 
+every_linear = pytest.mark.parametrize(
+    'make', [small for small in (*BACKBONES, *CLASSIFIERS) if small.name.endswith(' ufo')], ids=str
+)
 SIDE, IMAGES = 64, 24
 EXACT = 1e-9
 
@@ -54,6 +57,28 @@ def test_equal_settings_give_the_network_itself(make: Small) -> None:
     assert len(errors) == len(network_in(target).all_blocks())
     assert max(errors) < EXACT**2
     assert difference(source, target) < EXACT
+
+
+@every_linear
+@torch.no_grad()
+def test_linear_attention_is_inherited_with_its_widths_or_refused(make: Small) -> None:
+    linear = [replace(setting, mixer='ufo') for setting in plain(make)]
+    source, target = pair(make, linear, [replace(setting, mlp_ratio=2.0) for setting in linear])
+    errors = [found.error for found in inherit_blocks(source, target, images())]
+    assert max(errors) < 1  # less than what leaving the blocks out would leave over
+    narrow = [replace(linear[0], attn_ratio=0.5), *linear[1:]]
+    bypassing = [replace(linear[0], attn_split=0.25), *linear[1:]]
+    without = dict.fromkeys(('linear_stages', 'linear_blocks') & make.options.keys())
+    mixed = [replace(linear[0], mixer='attention'), *linear[1:]]
+    for theirs, ours, text in (
+        (linear, narrow, r'its heads cannot go from \d+ to \d+ channels'),
+        (linear, bypassing, 'nor its token bypass from 0 to 0.25'),
+        (mixed, linear, 'cannot be made out of softmax attention'),
+        (linear, mixed, 'Give both networks the same linear_stages'),
+    ):
+        source, target = pair(make, theirs, ours, **without)
+        with pytest.raises(UsageError, match=text):
+            list(inherit_blocks(source, target, images()))
 
 
 @simplest

@@ -98,6 +98,7 @@ class Recipe(NamedTuple):
 
 RECIPES = [
     Recipe('mask_rcnn/mask-rcnn_{}_fpn_1x_coco.py', 'ss-pvtv2', ARCHS, 2e-4, 12, [8, 11]),
+    Recipe('mask_rcnn/mask-rcnn_{}_fpn_1x_coco.py', 'ss-pvtv2', ('b0-ufo', 'b2-ufo'), 2e-4, 12, [8, 11]),
     Recipe('mask_rcnn/mask-rcnn_{}_fpn_ms-3x_coco.py', 'ss-pvtv2', ('b0', 'b2'), 2e-4, 36, [27, 33]),
     Recipe('mask_rcnn/mask-rcnn_{}_fpn_bf16-1x_coco.py', 'ss-pvtv2', ('b2',), 2e-4, 12, [8, 11]),
     Recipe('retinanet/retinanet_{}_fpn_1x_coco.py', 'ss-pvtv2', ARCHS[:-1], 1e-4, 12, [8, 11]),
@@ -145,7 +146,7 @@ def test_configs_of_a_kind_differ_in_their_backbones_alone(name: str):
     one, other = read(FIRST[name]).to_dict(), read(name).to_dict()
     for config in (one, other):
         model = config['model']
-        for key in ('arch', 'settings', 'drop_path_rate'):
+        for key in ('arch', 'settings', 'drop_path_rate', 'linear_stages'):
             model['backbone'].pop(key, None)
         for reader in (model.get('neck'), model.get('decode_head'), model.get('auxiliary_head')):
             if reader:
@@ -218,7 +219,8 @@ def test_recipe(name: str, arch: str, recipe: Recipe):
     backbone = {key: value for key, value in config.model.backbone.items() if key != 'settings'}
     pretrained = {'type': 'Pretrained', 'checkpoint': ''}
     assert backbone.pop('bf16', False) == ('bf16' in name)
-    assert backbone == {'arch': arch.replace('-', '_'), 'init_cfg': pretrained, **family.backbone}
+    assert backbone.pop('linear_stages', None) == ((0, 1) if '-ufo_' in name else None)
+    assert backbone == {'arch': arch.removesuffix('-ufo').replace('-', '_'), 'init_cfg': pretrained, **family.backbone}
     normalisation = config.model.data_preprocessor
     assert normalisation.mean == [123.675, 116.28, 103.53]
     assert normalisation.std == [58.395, 57.12, 57.375]

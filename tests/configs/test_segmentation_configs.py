@@ -49,7 +49,7 @@ RECIPES = [
     Recipe(
         UPERNET,
         'ss-pvtv2',
-        {'b0': 0.1, 'b1': 0.1, 'b2': 0.1, 'b3': 0.3, 'b4': 0.3, 'b5': 0.3},
+        {'b0': 0.1, 'b1': 0.1, 'b2': 0.1, 'b3': 0.3, 'b4': 0.3, 'b5': 0.3, 'b0-ufo': 0.1, 'b2-ufo': 0.1},
         {'type': 'AdamW', 'lr': 6e-5, 'betas': (0.9, 0.999), 'weight_decay': 0.01},
         SWIN,
         160_000,
@@ -135,9 +135,11 @@ def test_recipe(name: str, arch: str, recipe: Recipe):
     model = config.model
     assert model.get('pretrained') is None
     assert model.test_cfg == recipe.test_mode
-    assert {key: value for key, value in model.backbone.items() if key != 'settings'} == {
+    backbone = {key: value for key, value in model.backbone.items() if key != 'settings'}
+    assert backbone.pop('linear_stages', None) == ((0, 1) if '-ufo_' in name else None)
+    assert backbone == {
         'type': {'ss-pvtv2': 'SSPVTv2', 'ss-swin': 'SSSwin', 'ss-vit': 'SSViT', 'ss-xcit': 'SSXCiT'}[recipe.family],
-        'arch': arch.replace('-', '_'),
+        'arch': arch.removesuffix('-ufo').replace('-', '_'),
         'ramp': 'bias',
         'drop_path_rate': recipe.drop_path[arch],
         'init_cfg': {'type': 'Pretrained', 'checkpoint': ''},

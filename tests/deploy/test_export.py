@@ -76,9 +76,11 @@ def assert_same(file: Path, network: nn.Module, *shapes: tuple[int, ...]) -> Non
     [
         (pvt(settings=SETTINGS), 13),  # 4 x 4 tokens for the kernel of the first stage
         (pvt(arch={**PVT, 'linear': True}), 1),
+        (pvt(settings=SETTINGS, linear_stages=0), 9),  # 2 x 2 tokens for the kernel of the second
         (vit(), 1),
+        (vit(linear_blocks=(0, 1, 3)), 1),
     ],
-    ids=['pvt', 'linear', 'vit'],
+    ids=['pvt', 'linear', 'linear attention', 'vit', 'vit with linear attention'],
 )
 def test_any_image_size(backbone: dict[str, object], least: int, run: Run, small: Callable, tmp_path: Path) -> None:
     config, checkpoint, network = small(backbone)

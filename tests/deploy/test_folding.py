@@ -56,6 +56,7 @@ def timm_model(name: str, **arguments: object) -> nn.Module:
 KINDS: dict[str, Callable[[], nn.Module]] = {
     'pvt': pvt,
     'pvt linear': lambda: pvt(arch=PVT | dict(linear=True)),
+    'pvt ufo': lambda: pvt(linear_stages=(0, 2)),
     'pvt specific': lambda: pvt(arch=PVT | dict(depths=(2, 2, 2, 2)), settings='specific'),
     'pvt uniform': lambda: pvt(settings='uniform'),
     'pvt first stages': lambda: pvt(out_indices=(0, 1)),
@@ -65,6 +66,7 @@ KINDS: dict[str, Callable[[], nn.Module]] = {
     'swin': lambda: SSSwin(SWIN_ARCH, SETTINGS, img_size=64, window_size=3),
     'vit': vit,
     'vit windows': lambda: vit(window_size=3, global_blocks=(-1,)),
+    'vit ufo': lambda: vit(linear_blocks=(0, 3)),
     'vit tokens': lambda: vit(pyramid=False, out_indices=(0, 2), class_token=False),
     'network pvt': lambda: PVTv2(PVT, SETTINGS),
     'detector': lambda: Detector(pvt()),

@@ -75,7 +75,7 @@ def _what_it_is(checkpoint: str, name: str | None) -> str:
     if not found.fits:
         return ''
     text = f'It is one of {found}'
-    if name is None or found.network.mlp:
+    if name is None or found.network.mlp or found.linear:
         return f'{text}.'
     settings = f' --settings {found.network.settings}'
     return f'{text}: give{settings}' if found.network.name == name else f'{text}: give {found.network.name}{settings}'
