@@ -80,8 +80,8 @@ class CrossCovarianceAttention(Attention):
         """Whether values and output projection had better be one product: for inference, with far more tokens than
         channels; half precision stays as in training, and layers that somebody wants to see or has changed are called.
         """
-        if is_symbolic(x) or is_traced() or self.training or torch.is_grad_enabled():
-            return False
+        if is_symbolic(x) or is_traced() or x.is_meta or self.training or torch.is_grad_enabled():
+            return False  # the meta device is where multiply-adds are counted, by layers
         if x.dtype in HALF or torch.is_autocast_enabled(x.device.type) or x.shape[1] < _MANY * x.shape[2]:
             return False
         layers = ((self.qkv, nn.Linear), (self.proj, nn.Linear), (self.proj_drop, nn.Dropout))

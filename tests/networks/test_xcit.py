@@ -9,6 +9,7 @@ from timm.models.xcit import PositionalEncodingFourier
 from torch.nn import functional as F
 
 from ss_backbones import SSViT, SSXCiT
+from ss_backbones.complexity import complexity
 from ss_backbones.layers import FourierPositions
 
 ARCH = dict(embed_dim=16, depth=6, num_heads=2)
@@ -65,6 +66,13 @@ def test_no_block_after_the_last_level_is_built() -> None:
         assert all(torch.equal(a, whole(x)[i]) for a, i in zip(part(x), (0, 2), strict=True))
     assert SSViT(dict(ARCH), pyramid='blocks', pyramid_blocks=(0, 1, 2, 3)).built == 4
     assert SSXCiT(dict(ARCH, depth=2))._taken == (0, 0, 0, 1)
+
+
+def test_multiply_adds_are_counted_by_layers_at_any_size() -> None:
+    with torch.device('meta'):
+        model = SSXCiT('tiny_12', 'uniform', pyramid=False)
+    counts = [complexity(model, (1, 3, side, side)).macs for side in (224, 448)]
+    assert counts[1] == 4 * counts[0]  # where many tokens are multiplied by other matrices than few
 
 
 def test_local_convolutions_have_the_activation_of_their_block() -> None:
