@@ -23,7 +23,7 @@ _PLACES = {
     'specific_setting': 'settings',
     'uniform_setting': 'settings',
 }
-_NEED_MMENGINE = ('LayerDecayOptimizerConstructor', 'SSPVTv2', 'SSSwin', 'SSViT', 'SSXCiT')
+_NEED_MMENGINE = ('LayerDecayOptimizerConstructor', 'SSPVTv2', 'SSSwin', 'SSViT', 'SSXCiT', 'UFOViT')
 
 __all__ = ['__version__', 'register', *_PLACES]
 

@@ -10,8 +10,8 @@ from .cross_covariance import CrossCovarianceAttention
 from .dfc import DFC, DfcMlp
 from .fourier_positions import FourierPositions
 from .grouped_linear import GroupedLinear
-from .linear_attention import UfoAttention, XNorm
-from .local_block import LocalBlock
+from .linear_attention import UfoAttention, UfoClassAttention, XNorm
+from .local_block import LocalBlock, NormedLPI
 from .mlp import ACTIVATIONS, HiddenMlp, Mlp
 from .patch_embed import OverlapPatchEmbed
 from .patch_merging import PatchMerging
@@ -31,12 +31,14 @@ __all__ = [
     'HiddenMlp',
     'LocalBlock',
     'Mlp',
+    'NormedLPI',
     'OverlapPatchEmbed',
     'PatchMerging',
     'SelfAttention',
     'SimpleFeaturePyramid',
     'SpatialReductionAttention',
     'UfoAttention',
+    'UfoClassAttention',
     'WindowAttention',
     'XNorm',
     'drop_path_rates',

@@ -245,6 +245,19 @@ class UfoAttention(Attention):
         return self.proj_drop(out)
 
 
+class UfoClassAttention(UfoAttention):
+    """What the first token, the class token, alone makes of all tokens; see :class:`UfoAttention` for the arguments.
+
+    Source: UFO-ViT (arXiv 2109.14382); class attention is CaiT's (arXiv 2103.17239, section 3).
+    """
+
+    def forward(self, x: Tensor, *layout: object) -> Tensor:
+        """(B, N, C) to (B, 1, C)."""
+        q, k, v = (self._heads(part) for part in self._inputs(x))
+        kv = self._normalised(keys_by_values(k, v)).to(q.dtype)
+        return self.proj_drop(self.proj((self.q_norm(q[:, :, :1], -1) @ kv).transpose(1, 2).flatten(2)))
+
+
 @fx.wrap  # torch.fx knows no dtype to decide by
 def keys_by_values(k: Tensor, v: Tensor) -> Tensor:
     """K'V of every head: twice (B, heads, N, D) to (B, heads, D, D), in float32 where it comes in float16.

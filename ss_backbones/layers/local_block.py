@@ -7,6 +7,27 @@ from torch import Tensor, nn
 from .block import Block
 
 
+class NormedLPI(LPI):
+    """A local patch interaction with a norm and an activation after its second convolution as well.
+
+    Args:
+        dim: Channels C.
+        act: Activation.
+
+    Source: UFO-ViT (arXiv 2109.14382) speaks of two stacked convolutions, each with BatchNorm and GELU; XCiT, from
+    which it takes the module, has none after the second.
+    """
+
+    def __init__(self, dim: int, act: type[nn.Module]) -> None:
+        super().__init__(dim, act_layer=act)
+        self.bn2 = nn.BatchNorm1d(dim)
+        self.act2 = act()
+
+    def forward(self, x: Tensor, height: int, width: int) -> Tensor:
+        """(B, N, C) to (B, N, C)."""
+        return self.act2(self.bn2(super().forward(x, height, width).transpose(1, 2))).transpose(1, 2)
+
+
 class LocalBlock(Block):
     """Attention, local patch interaction and MLP, each behind a LayerNorm, scaled channel by channel, and added.
 
@@ -15,7 +36,7 @@ class LocalBlock(Block):
         attn: See :class:`Block`.
         mlp: See :class:`Block`.
         drop_path: See :class:`Block`.
-        act: Activation of the local patch interaction.
+        local: The local patch interaction; it gets the height and width in tokens beside them.
         layer_scale: Where the scales of the branches start.
 
     Attributes:
@@ -33,12 +54,12 @@ class LocalBlock(Block):
         mlp: nn.Module,
         drop_path: float,
         *,
-        act: type[nn.Module],
+        local: nn.Module,
         layer_scale: float,
     ) -> None:
         super().__init__(dim, attn, mlp, drop_path)
         self.norm3 = nn.LayerNorm(dim, eps=self.norm1.eps)
-        self.local_mp = LPI(dim, act_layer=act)
+        self.local_mp = local
         self.layer_scale = layer_scale
         for name in ('gamma1', 'gamma3', 'gamma2'):
             self.register_parameter(name, nn.Parameter(torch.empty(dim)))

@@ -6,6 +6,7 @@ from .columnar import ColumnarNetwork
 from .pvt_v2 import PVTv2, PVTv2Arch
 from .staged import StagedNetwork
 from .swin import Swin, SwinArch
+from .ufo_vit import UFOViT, UFOViTArch
 from .vit import ViT, ViTArch
 from .xcit import XCiT, XCiTArch
 
@@ -19,6 +20,8 @@ __all__ = [
     'StagedNetwork',
     'Swin',
     'SwinArch',
+    'UFOViT',
+    'UFOViTArch',
     'ViT',
     'ViTArch',
     'XCiT',

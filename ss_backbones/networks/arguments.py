@@ -40,6 +40,7 @@ class ColumnarArguments(SharedArguments, total=False):
     """What every columnar network takes beside its arch and settings."""
 
     patch_size: int | None
+    linear_blocks: int | Sequence[int] | None
     pyramid: bool | str | None
     pyramid_blocks: Sequence[int] | None
     out_indices: int | Sequence[int] | None

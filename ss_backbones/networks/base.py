@@ -125,7 +125,7 @@ class Network(nn.Module):
         self.settings = resolve_settings(settings, self.arch.plain_mlp_ratios(), self.attn_split)
         if ramp is not None:
             self.settings = [replace(setting, ramp=ramp) for setting in self.settings]
-        self._check_mixers()
+        self.check_mixers()
         check_count('in_channels', in_channels)
         for name, rate in (
             ('drop_rate', drop_rate),
@@ -147,7 +147,12 @@ class Network(nn.Module):
         self.drop_paths = drop_path_rates(drop_path_rate, depth) if self.rising_drop_path else depth * [drop_path_rate]
         self.register_state_dict_post_hook(_note_activations)
 
-    def _check_mixers(self) -> None:
+    def check_mixers(self) -> None:
+        """Whether the blocks have mixers that this network can have.
+
+        Raises:
+            ValueError: One has not.
+        """
         for number, setting in enumerate(self.settings):
             if setting.mixer not in self.mixers:
                 raise ValueError(

@@ -9,6 +9,7 @@ from typing import Any
 from .base import Network
 from .pvt_v2 import PVTv2
 from .swin import Swin
+from .ufo_vit import UFOViT
 from .vit import ViT
 from .xcit import XCiT
 
@@ -101,5 +102,6 @@ add(
         for patch, own in ((16, None), (8, 8))
         for arch in XCiT.archs
     ),
+    *(Preset(f'ufo_vit_{arch}_patch16_224', UFOViT, arch, 'uniform', crop_pct=1.0) for arch in UFOViT.archs),
     *(Preset(f'dfc_deit_{arch}_patch16_224', ViT, arch, 'uniform', 'dfc', img_size=224) for arch in ViT.archs),
 )

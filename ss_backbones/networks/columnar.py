@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor, nn
 
 from ..layers.pyramid import LEVELS, BlockPyramid, FeaturePyramid, SimpleFeaturePyramid
-from .arguments import Settings, check_count, take_indices
+from ..settings import with_linear_attention
+from .arguments import Settings, check_count, take_any, take_indices
 from .base import Network, run_block
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class ColumnarNetwork(Network):
         arch: See :class:`Network`; so are the arguments that are not named here.
         settings: See :class:`Network`.
         patch_size: Side of a patch in pixels; None for the arch's own.
+        linear_blocks: Blocks, rising, that have linear attention, whatever mixer the settings give them; negative ones
+            count from the end, and None is none.
         pyramid: 'simple' makes a pyramid of the last tokens, after the last norm. 'blocks' makes each of its levels of
             the tokens after a block of its own, without a norm. True is the family's :attr:`own_pyramid`. False gives
             the tokens after some blocks as maps of one size, without a norm, as the necks of mmsegmentation's ViT and
@@ -65,6 +68,7 @@ class ColumnarNetwork(Network):
         settings: Settings = 'specific',
         *,
         patch_size: int | None = None,
+        linear_blocks: int | Sequence[int] | None = None,
         pyramid: bool | str | None = None,
         pyramid_blocks: Sequence[int] | None = None,
         out_indices: int | Sequence[int] | None = None,
@@ -76,6 +80,9 @@ class ColumnarNetwork(Network):
             check_count('patch_size', patch_size)
             self.arch = replace(self.arch, patch_size=patch_size)
         self.patch_size = self.arch.patch_size
+        linear = take_any(linear_blocks, self.arch.depth, 'blocks', 'linear_blocks')
+        self.settings = with_linear_attention(self.settings, linear)
+        self.check_mixers()
         self._pyramid = self._checked_pyramid(pyramid)
         depth, levels = self.arch.depth, self._pyramid is not None
         if out_indices is None:

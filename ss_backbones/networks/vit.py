@@ -13,7 +13,7 @@ from timm.layers import PatchEmbed, resample_abs_pos_embed, trunc_normal_
 from torch import Tensor, fx, nn
 
 from ..layers import Attention, Block, SelfAttention, UfoAttention
-from ..settings import BlockSetting, with_linear_attention
+from ..settings import BlockSetting
 from .arguments import Settings, check_count, check_flag, check_heads, height_and_width, take_any
 from .base import StateDict, head_width
 from .columnar import ColumnarNetwork
@@ -106,8 +106,6 @@ class ViT(ColumnarNetwork):
         window_size: Side of the windows, in patches, inside which blocks attend; None for global attention everywhere.
             It is for softmax attention: a block with linear attention looks at the whole image in any case.
         global_blocks: Blocks that attend globally all the same, rising; negative ones count from the end.
-        linear_blocks: Blocks, rising, that have linear attention, whatever mixer the settings give them; negative ones
-            count from the end, and None is none.
 
     Attributes:
         img_size: Height and width of the images that the position table is made for, in pixels.
@@ -132,15 +130,12 @@ class ViT(ColumnarNetwork):
         class_token: bool = True,
         window_size: int | None = None,
         global_blocks: Sequence[int] | None = None,
-        linear_blocks: int | Sequence[int] | None = None,
         **shared: Unpack[ColumnarArguments],
     ) -> None:
         super().__init__(arch, settings, **shared)
         arch, dim = self.arch, self.arch.embed_dim
         check_flag('class_token', class_token)
         windows = _windows(window_size, global_blocks, arch.depth)
-        linear = take_any(linear_blocks, arch.depth, 'blocks', 'linear_blocks')
-        self.settings = with_linear_attention(self.settings, linear)
         self.img_size = height_and_width('img_size', img_size)
         self.grid = self.grid_of(*self.img_size)
         self.patch_embed = PatchEmbed(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from timm.layers import trunc_normal_
-from timm.models.xcit import ClassAttentionBlock, ConvPatchEmbed
+from timm.models.xcit import LPI, ClassAttentionBlock, ConvPatchEmbed
 from torch import Tensor, nn
 
-from ..layers import ACTIVATIONS, CrossCovarianceAttention, FourierPositions, LocalBlock
+from ..layers import ACTIVATIONS, Attention, CrossCovarianceAttention, FourierPositions, LocalBlock, UfoAttention
 from ..settings import BlockSetting
 from .arguments import Settings, check_count, check_heads
 from .base import StateDict, head_width, run_block
@@ -116,6 +116,7 @@ class XCiT(ColumnarNetwork):
     archs = ARCHS
     short_name = 'xcit-'
     key_maps = (from_official,)
+    mixers = ('attention', 'ufo')
     own_pyramid = 'blocks'
     first_conv = 'patch_embed.proj.0.0'
     rising_drop_path = False
@@ -133,16 +134,9 @@ class XCiT(ColumnarNetwork):
         self.pos_drop = nn.Dropout(self.proj_drop)
         blocks = []
         for i, setting in enumerate(self.settings[: self.built]):
-            attn = CrossCovarianceAttention(
-                dim,
-                arch.num_heads,
-                head_width(dim, arch.num_heads, setting.attn_ratio),
-                token_bypass=setting.attn_split,
-                attn_drop=self.attn_drop,
-                proj_drop=self.proj_drop,
-            )
-            local = {'act': ACTIVATIONS[setting.act], 'layer_scale': arch.layer_scale}
-            blocks.append(LocalBlock(dim, attn, self.make_mlp(dim, setting), self.drop_paths[i], **local))
+            parts = self._make_attention(setting), self.make_mlp(dim, setting)
+            local = self._make_local(setting)
+            blocks.append(LocalBlock(dim, *parts, self.drop_paths[i], local=local, layer_scale=arch.layer_scale))
         self.blocks = nn.ModuleList(blocks)
         self.cls_token = self.cls_attn_blocks = None
         if self.is_classifier:
@@ -152,6 +146,19 @@ class XCiT(ColumnarNetwork):
             self.not_built += _OF_CLASSIFIERS
         self.make_outputs()
         self.init_own()
+
+    def _make_attention(self, setting: BlockSetting) -> Attention:
+        """The attention that a block's setting means."""
+        dim, heads = self.arch.embed_dim, self.arch.num_heads
+        sizes = dim, heads, head_width(dim, heads, setting.attn_ratio)
+        rates = {'token_bypass': setting.attn_split, 'attn_drop': self.attn_drop, 'proj_drop': self.proj_drop}
+        if setting.mixer == 'ufo':
+            return UfoAttention(*sizes, projections='qkv', **rates)
+        return CrossCovarianceAttention(*sizes, **rates)
+
+    def _make_local(self, setting: BlockSetting) -> LPI:
+        """A block's local patch interaction."""
+        return LPI(self.arch.embed_dim, act_layer=ACTIVATIONS[setting.act])
 
     def _make_class_block(self) -> ClassAttentionBlock:
         return ClassAttentionBlock(
@@ -216,7 +223,7 @@ class XCiT(ColumnarNetwork):
     def no_weight_decay(self) -> set[str]:
         """See :class:`~ss_backbones.networks.Network`: class token, positions and temperatures."""
         ends = ('cls_token', 'pos_embed.token_projection.weight', 'attn.temperature')
-        return {name for name, _ in self.named_parameters() if name.endswith(ends)}
+        return super().no_weight_decay() | {name for name, _ in self.named_parameters() if name.endswith(ends)}
 
 
 _OF_CLASSIFIERS = ('cls_token', 'cls_attn_blocks.')

@@ -5,6 +5,7 @@ from typing import Any
 
 from mmengine.model import BaseModule
 
+from .. import networks
 from ..networks import PVTv2, Swin, ViT, XCiT
 from ..networks.arguments import Settings
 from ..registry import register_backbone
@@ -81,6 +82,30 @@ class SSXCiT(Backbone, XCiT, BaseModule):
         self,
         arch: str | Mapping[str, object] = 'tiny_12',
         settings: Settings = 'specific',
+        *,
+        pyramid: bool | str = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(arch, settings, pyramid=pyramid, **options)
+
+
+@register_backbone
+class UFOViT(Backbone, networks.UFOViT, BaseModule):
+    """UFO-ViT, or with ``settings='specific'`` SS on it, for detectors and segmenters.
+
+    The arguments are those of :class:`ss_backbones.networks.UFOViT`, its bases, and
+    :class:`~ss_backbones.openmmlab.backbone.Backbone`; ``help`` and ``inspect.signature`` list all of them.
+
+    Args:
+        pyramid: See :class:`SSXCiT`.
+
+    Source: Song, UFO-ViT (arXiv 2109.14382); the pyramid XCiT (arXiv 2106.09681).
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, object] = 'tiny',
+        settings: Settings = 'uniform',
         *,
         pyramid: bool | str = True,
         **options: Any,

@@ -2,7 +2,15 @@
 
 from . import reading
 from .classifier import Classifier, ColumnarClassifier, StagedClassifier
-from .models import SSPVTv2Classifier, SSSwinClassifier, SSViTClassifier, SSXCiTClassifier, model_names, register
+from .models import (
+    SSPVTv2Classifier,
+    SSSwinClassifier,
+    SSViTClassifier,
+    SSXCiTClassifier,
+    UFOViTClassifier,
+    model_names,
+    register,
+)
 
 reading.register()
 
@@ -13,6 +21,7 @@ __all__ = [
     'SSSwinClassifier',
     'SSViTClassifier',
     'SSXCiTClassifier',
+    'UFOViTClassifier',
     'StagedClassifier',
     'model_names',
     'register',

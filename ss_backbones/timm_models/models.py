@@ -10,7 +10,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from ..networks import PRESETS, Network, Preset, PVTv2, StagedNetwork, Swin, ViT, XCiT
+from ..networks import PRESETS, Network, Preset, PVTv2, StagedNetwork, Swin, UFOViT, ViT, XCiT
 from ..networks.arguments import Settings, check_flag
 from ..networks.swin import PATCH
 from .classifier import ColumnarClassifier, StagedClassifier, check_patch_size, record_input_size
@@ -118,9 +118,14 @@ class SSXCiTClassifier(ColumnarClassifier, XCiT):
         return taken
 
 
+class UFOViTClassifier(SSXCiTClassifier, UFOViT):
+    """UFO-ViT with a linear head on the class token; see both bases for the arguments."""
+
+
 CLASSIFIERS: dict[type[Network], type[nn.Module]] = {
     PVTv2: SSPVTv2Classifier,
     Swin: SSSwinClassifier,
+    UFOViT: UFOViTClassifier,
     ViT: SSViTClassifier,
     XCiT: SSXCiTClassifier,
 }

@@ -30,12 +30,12 @@ from small_networks import (
     simplest_backbones,
     without_gradient,
 )
-from table import FIGURES, ROWS, SMALL, Row
+from table import FIGURES, ROWS, SMALL, TWINNED, Row
 from torch import nn
 
 from ss_backbones import BlockSetting, load_weights
 from ss_backbones.complexity import complexity
-from ss_backbones.networks import PRESETS, PVTv2, Swin, XCiT, network_in
+from ss_backbones.networks import PRESETS, PVTv2, Swin, UFOViT, XCiT, network_in
 from ss_backbones.timm_models import model_names
 
 KEYS = Path(__file__).with_name('state_dict_keys.json')
@@ -56,7 +56,8 @@ def test_parameters_and_multiply_adds_to_the_last_digit(row: Row) -> None:
     for options, params, gmacs in (({}, row.params, row.gmacs), (plain, row.plain_params, row.plain_gmacs)):
         found = complexity(classifier_on_meta(row.name, **options), (1, 3, row.size, row.size))
         assert str(found) == f'{gmacs:.3f} GMACs, {params:.3f} M parameters'
-    assert row.params < row.plain_params and row.gmacs < row.plain_gmacs
+    smaller = row.params < row.plain_params and row.gmacs < row.plain_gmacs
+    assert smaller == (PRESETS[row.name].network is not UFOViT)  # whose presets are plain
 
 
 def fingerprint(model: nn.Module) -> list[int | str]:
@@ -107,7 +108,7 @@ def test_layers_for_learning_rates_and_weight_decay(name: str) -> None:
     assert {classifier.get_layer_depth(key)[0] for key in ('head.weight', 'head.bias')} == {depth + 1}
 
 
-@pytest.mark.parametrize('row', ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize('row', TWINNED, ids=lambda row: row.name)
 def test_uniform_settings_have_the_plain_networks_weights(row: Row) -> None:
     models = classifier_on_meta(row.name, settings='uniform', mlp='standard'), classifier_on_meta(row.plain)
     shapes = [sorted(tuple(p.shape) for p in model.state_dict().values()) for model in models]
@@ -123,7 +124,7 @@ PADDED_NOWHERE = {
 
 
 @pytest.mark.parametrize('deep', [False, True])
-@pytest.mark.parametrize('row', ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize('row', TWINNED, ids=lambda row: row.name)
 def test_uniform_settings_are_the_plain_network(row: Row, deep: bool) -> None:
     preset = PRESETS[row.name]
     if preset.mlp != 'standard' or deep and preset.arch != next(iter(preset.network.archs)):
@@ -175,7 +176,7 @@ def test_an_image_does_not_know_of_the_others_in_its_batch(make: Small, size: tu
         each = zip(*(outputs(model, image[None]) for image in x), strict=True)
         for together, alone in zip(whole, each, strict=True):
             torch.testing.assert_close(together, torch.cat(alone), rtol=1e-9, atol=1e-9)
-        assert (whole[0][0] - whole[0][1]).abs().max() > 1e-3  # the image matters
+        assert (whole[0][0] - whole[0][1]).abs().max() > 1e-5  # the image matters
         assert [o.shape[0] for o in outputs(model, x[:0])] == [0] * len(whole)
 
 
@@ -254,9 +255,11 @@ def test_autocast_in_a_backbone_hands_out_float32(make: Small) -> None:
 def test_drop_path_rises_linearly_or_not_at_all_and_dropout_acts_in_training_only(make: Small) -> None:
     depth = len(make().all_blocks())
     rates = [block.drop_path.drop_prob for block in make(drop_path_rate=0.07 * (depth - 1)).all_blocks()]
-    assert rates == pytest.approx([0.07 * (depth - 1 if make.network is XCiT else i) for i in range(depth)])
+    assert rates == pytest.approx([0.07 * (depth - 1 if issubclass(make.network, XCiT) else i) for i in range(depth)])
     x = torch.randn(1, 3, 32, 32)
     names = ['drop_rate', 'attn_drop_rate', 'drop_path_rate', *['proj_drop_rate'] * make.is_classifier]
+    if make.network is UFOViT:  # there are no attention weights to drop
+        names.remove('attn_drop_rate')
     for name in names:
         model = noisy(make(**{name: 0.5}))
         with torch.no_grad():

@@ -9,7 +9,7 @@ from timm.models import FeatureGraphNet
 from torch import Tensor
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-from ss_backbones.layers import XNorm
+from ss_backbones.layers.linear_attention import HeadLinear, XNorm
 from ss_backbones.networks import PRESETS
 
 
@@ -52,7 +52,9 @@ def test_extracted_features_are_those_of_the_model(make: Small, training: bool) 
 @every_classifier
 def test_the_layers_are_nodes(make: Small) -> None:
     model = make()
-    leaves = {name: m for name, m in model.named_modules() if not list(m.children()) and not isinstance(m, XNorm)}
+    leaves = {
+        name: m for name, m in model.named_modules() if not list(m.children()) and not isinstance(m, XNorm | HeadLinear)
+    }
     layers = {name for name, m in leaves.items() if list(m.parameters())}
     # positions and scales are no layers, and what follows the hidden features may be computed at once
     layers = {name for name in layers if name and not name.endswith('.fc2') and '.dfc.' not in name}
