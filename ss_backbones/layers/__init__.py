@@ -2,6 +2,7 @@
 
 from .attention import Attention, SelfAttention, SpatialReductionAttention
 from .block import Block, drop_path_rates
+from .conv_mixer import ConvMixer, FusedConvMixer, HeadLayer, HeadMixing, SharedConvMixer, Skip
 from .dfc import DFC, DfcMlp
 from .grouped_linear import GroupedLinear
 from .mlp import ACTIVATIONS, HiddenMlp, Mlp
@@ -15,14 +16,20 @@ __all__ = [
     'DFC',
     'Attention',
     'Block',
+    'ConvMixer',
     'DfcMlp',
+    'FusedConvMixer',
     'GroupedLinear',
+    'HeadLayer',
+    'HeadMixing',
     'HiddenMlp',
     'Mlp',
     'OverlapPatchEmbed',
     'PatchMerging',
     'SelfAttention',
+    'SharedConvMixer',
     'SimpleFeaturePyramid',
+    'Skip',
     'SpatialReductionAttention',
     'WindowAttention',
     'drop_path_rates',

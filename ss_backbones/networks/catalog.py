@@ -91,5 +91,11 @@ add(
         Preset(f'ss_swin_base_patch4_window{name}_384', Swin, 'base', img_size=384, window_size=12, crop_pct=1.0)
         for name in (12, 7)
     ),
+    # as the official code of SPViT evaluates, from 256 pixels
+    *(
+        Preset(name, network, named.arch, name, img_size=224, crop_pct=0.875)
+        for network in (ViT, Swin)
+        for name, named in network.named_settings.items()
+    ),
     *(Preset(f'dfc_deit_{arch}_patch16_224', ViT, arch, 'uniform', 'dfc', img_size=224) for arch in ViT.archs),
 )
