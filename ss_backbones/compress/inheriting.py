@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..layers import Attention, Block, Mlp
+from ..layers import Attention, Block, ConvMixer, Mlp, Skip
 from ..networks import Network, network_in
 from .heads import make_heads, observe_heads
 from .least_squares import Regression
@@ -70,6 +70,8 @@ def inherit_blocks(source: nn.Module, target: nn.Module, images: Iterable[Tensor
             'Both networks must be in evaluation mode, as dropout would count as what they compute: eval().'
         )
     theirs, ours = network_in(source), network_in(target)
+    for network in (theirs, ours):
+        _check_mixers(network)
     _copy_outside(source, target)
     with temporary_streams(next(ours.parameters()).device) as streams:
         _embed(ours, images, streams)
@@ -81,6 +83,21 @@ def inherit_blocks(source: nn.Module, target: nn.Module, images: Iterable[Tensor
             _make_attention(old, new, streams, generator)
             _make_mlp(old, new, streams, generator)
             yield BlockError(i, error_after(streams, _BEFORE, _THEIRS, _OURS))
+
+
+def _check_mixers(network: Network) -> None:
+    """Whether all blocks have attention.
+
+    Raises:
+        UsageError: One has something in its place.
+    """
+    for number, (block, setting) in enumerate(zip(network.all_blocks(), network.settings, strict=False)):
+        if isinstance(block.attn, ConvMixer | Skip):
+            raise UsageError(
+                f'settings[{number}] has mixer={setting.mixer!r}. Weights are made for narrower attention and MLPs, and '
+                'not for what stands in the place of attention. Give a network with attention in all blocks, or train '
+                'this one from the checkpoint.'
+            )
 
 
 def _copy_outside(source: nn.Module, target: nn.Module) -> None:

@@ -1,13 +1,15 @@
 """The one contract of a network: what the integrations, the loader, the tools and the tests ask it for."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from types import MappingProxyType
 from typing import ClassVar, NoReturn
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # there is no public name for it
 from torch.utils.checkpoint import checkpoint
 
 from ..layers import (
@@ -22,7 +24,7 @@ from ..layers import (
     drop_path_rates,
 )
 from ..layers.conv_mixer import SIDES
-from ..layers.fast_paths import is_symbolic
+from ..layers.fast_paths import is_symbolic, is_traced
 from ..layers.mlp import ALL_ACTIVATIONS, activations_of
 from ..settings import BlockSetting
 from .arguments import (
@@ -335,8 +337,28 @@ def run_block(block: nn.Module, with_cp: bool, x: Tensor, *layout: object) -> Te
     """Call a block; ``with_cp`` keeps its input alone for the backward pass, and computes the rest again."""
     if with_cp and torch.is_grad_enabled() and not is_symbolic(x):
         # Non-reentrant: the only kind that works with DDP and with frozen parts below.
+        if (norms := _counting_norms(block)) and not is_traced():
+            return checkpoint(block, x, *layout, use_reentrant=False, context_fn=lambda: (nullcontext(), _still(norms)))
         return checkpoint(block, x, *layout, use_reentrant=False)
     return block(x, *layout)
+
+
+def _counting_norms(block: nn.Module) -> list[_BatchNorm]:
+    """The norms of a block that change with every batch."""
+    return [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+
+
+@contextmanager
+def _still(norms: Sequence[_BatchNorm]) -> Iterator[None]:
+    """Norms that compute with a batch as ever and do not count it: it has been counted."""
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm, (_, count) in zip(norms, kept, strict=True):
+        norm.momentum, norm.num_batches_tracked = 0.0, count.clone()
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def network_in(model: nn.Module) -> Network:
