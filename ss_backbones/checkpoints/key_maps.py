@@ -1,4 +1,4 @@
-"""The state-dict keys of other projects' checkpoints, turned into this package's and back; each network has its maps."""
+"""The state-dict keys of other projects' checkpoints, turned into this package's and back; networks have the maps."""
 
 from collections.abc import Mapping, Sequence
 

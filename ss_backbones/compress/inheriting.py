@@ -94,9 +94,8 @@ def _check_mixers(network: Network) -> None:
     for number, (block, setting) in enumerate(zip(network.all_blocks(), network.settings, strict=False)):
         if isinstance(block.attn, ConvMixer | Skip):
             raise UsageError(
-                f'settings[{number}] has mixer={setting.mixer!r}. Weights are made for narrower attention and MLPs, and '
-                'not for what stands in the place of attention. Give a network with attention in all blocks, or train '
-                'this one from the checkpoint.'
+                f'settings[{number}] has mixer={setting.mixer!r}. Weights are made for attention and MLPs, and not for '
+                'what stands in the place of attention. Give a network with attention in all blocks.'
             )
 
 
