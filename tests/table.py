@@ -10,7 +10,8 @@ from ss_backbones.networks import PRESETS, Network, PVTv2, Swin, ViT
 # By name: the plain twin in timm; millions of trainable parameters and GMACs at the preset's size, or else 224 x 224,
 # with 1000 classes, as the preset is and with plain settings and MLPs. The plain columns are those of the published
 # PVTv2, DeiT and Swin models, the SS ones what the rule gives in the official classes, and those of DFC-DeiT follow
-# from its paper's formulas. GMACs at 384 x 384 follow from ViT's and Swin's formulas, as no paper has them for SS.
+# from its paper's formulas. The parameters of SPViT are its paper's, and its GMACs are held against the paper's in
+# networks/test_spvit.py. GMACs at 384 x 384 follow from ViT's and Swin's formulas, as no paper has them for SS.
 FIGURES: dict[str, tuple[str, float, float, float, float]] = {
     'ss_pvt_v2_b0': ('pvt_v2_b0', 3.422, 0.422, 3.667, 0.566),
     'ss_pvt_v2_b1': ('pvt_v2_b1', 13.049, 1.571, 14.009, 2.108),
@@ -28,6 +29,13 @@ FIGURES: dict[str, tuple[str, float, float, float, float]] = {
     'ss_swin_base_patch4_window7_224': ('swin_base_patch4_window7_224', 81.474, 14.252, 87.768, 15.431),
     'ss_swin_base_patch4_window12_384': ('swin_base_patch4_window12_384', 81.609, 43.337, 87.904, 47.083),
     'ss_swin_base_patch4_window7_384': ('swin_base_patch4_window12_384', 81.609, 43.337, 87.904, 47.083),
+    'spvit_deit_ti_l200_t10': ('deit_tiny_patch16_224', 4.873, 1.039, 5.717, 1.254),
+    'spvit_deit_sm_l30_t32': ('deit_small_patch16_224', 16.117, 3.354, 22.051, 4.599),
+    'spvit_deit_bs_l008_t60': ('deit_base_patch16_224', 46.208, 8.424, 86.568, 17.564),
+    'spvit_deit_bs_l006_t100': ('deit_base_patch16_224', 62.256, 11.774, 86.568, 17.564),
+    'spvit_swin_t_l28_t32': ('swin_tiny_patch4_window7_224', 26.306, 3.330, 28.288, 4.491),
+    'spvit_swin_sm_l04_t55': ('swin_small_patch4_window7_224', 39.206, 6.138, 49.606, 8.741),
+    'spvit_swin_bs_l01_t100': ('swin_base_patch4_window7_224', 68.034, 11.385, 87.768, 15.431),
     'dfc_deit_tiny_patch16_224': ('deit_tiny_patch16_224', 4.861, 1.083, 5.717, 1.254),
     'dfc_deit_small_patch16_224': ('deit_small_patch16_224', 18.569, 3.909, 22.051, 4.599),
     'dfc_deit_base_patch16_224': ('deit_base_patch16_224', 72.527, 14.790, 86.568, 17.564),
@@ -37,15 +45,29 @@ FIGURES: dict[str, tuple[str, float, float, float, float]] = {
 _PVT = dict(embed_dims=(16, 32, 40, 64), depths=(2, 2, 2, 2))
 _VIT = dict(embed_dim=16, depth=6, num_heads=2)
 _SWIN = dict(embed_dim=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4))
+_MIXED = [
+    dict(mixer='conv3x3', hidden=17),
+    dict(mixer='conv1x1'),
+    dict(mixer='skip', act='ReLU', hidden=40),
+    dict(pos_scale=1.0, mlp_split=0.5, hidden=50),
+    dict(mixer='conv3x3', mlp_split=0.25, pos_scale=2.0),
+    dict(attn_split=0.25),
+]
 SMALL: dict[type[Network], dict[str, dict[str, object]]] = {
     PVTv2: {'pvt': dict(arch=_PVT), 'pvt linear': dict(arch=dict(_PVT, linear=True))},
     Swin: {
         'swin': dict(arch=_SWIN, img_size=64, window_size=4),
         'swin oblong': dict(arch=dict(_SWIN, depths=(1, 3, 2, 2)), img_size=(224, 160), window_size=(3, 5)),
+        'swin mixers': dict(arch=_SWIN, img_size=64, window_size=4, settings=[dict(mixer='skip'), {}, *_MIXED]),
+        'swin fused mixers': dict(
+            arch=_SWIN, img_size=64, window_size=4, settings=[*_MIXED, dict(mixer='conv1x1'), {}], fused=True
+        ),
     },
     ViT: {
         'vit': dict(arch=_VIT, img_size=64),
         'vit windows': dict(arch=_VIT, img_size=64, window_size=3, global_blocks=(2, -1)),
+        'vit mixers': dict(arch=_VIT, img_size=64, settings=_MIXED),
+        'vit fused mixers': dict(arch=_VIT, img_size=64, settings=_MIXED, fused=True),
     },
 }
 # And those that backbones alone have.
@@ -53,6 +75,7 @@ SMALL_BACKBONES: dict[type[Network], dict[str, dict[str, object]]] = {
     ViT: {
         'vit blocks': dict(arch=_VIT, img_size=64, pyramid=False),
         'vit without class token': dict(arch=_VIT, img_size=64, class_token=False, window_size=2),
+        'vit mixers without class token': dict(arch=_VIT, img_size=64, class_token=False, settings=_MIXED),
     },
 }
 

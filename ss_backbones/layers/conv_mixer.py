@@ -85,7 +85,8 @@ class HeadValues(HeadLayer):
 
     def forward(self, x: Tensor, shares: Tensor) -> Tensor:
         """(B, C, H, W) to (B, D, H, W) with the shares (heads, places) of :class:`HeadMixing`."""
-        return F.conv2d(x, *mix_values(self.weight, self.bias, shares), padding='same')
+        kernel, bias = mix_values(self.weight, self.bias, shares)
+        return F.conv2d(x, kernel, bias, padding='same')
 
 
 class HeadProjection(HeadLayer):

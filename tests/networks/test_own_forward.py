@@ -258,13 +258,14 @@ class Lora(nn.Module):
 @every_classifier
 def test_low_rank_adapters_learn_and_merge(make: Small) -> None:
     model = noisy(make()).double().train()
-    # DFC MLPs have no second linear, so there the gates get the adapters
-    names = [n for n, _ in model.named_modules() if n.endswith(('mlp.fc2', 'dfc.gate', 'attn.proj', 'mlp.fc1'))]
+    # DFC MLPs have no second linear, so there the gates get the adapters; convolution mixers have none
+    linear = [n for n, m in model.named_modules() if isinstance(m, nn.Linear)]
+    names = [n for n in linear if n.endswith(('mlp.fc2', 'dfc.gate', 'attn.proj', 'mlp.fc1'))]
     for name in names:
         put(model, name, Lora(model.get_submodule(name)))
     model(image()).square().sum().backward()
     adapters = [model.get_submodule(name) for name in names]
-    assert len(adapters) == 3 * len(model.all_blocks())
+    assert len(adapters) == sum(2 + (setting.mixer == 'attention') for setting in model.settings)
     assert all(a.up.weight.grad.abs().max() > 1e-8 and a.down.weight.grad.abs().max() > 1e-8 for a in adapters)
     for mode in ('eval', 'inference'):
         adapted = run(model, mode)
