@@ -197,7 +197,7 @@ def test_it_trains_on_one_batch(make: Small) -> None:
     x, y = torch.randn(4, 3, 32, 32), torch.arange(4)
     optimiser = torch.optim.AdamW(model.parameters(), 5e-3)
     losses = []
-    for _ in range(20):
+    for _ in range(30):
         loss = nn.functional.cross_entropy(model(x), y)
         optimiser.zero_grad()
         loss.backward()
@@ -254,7 +254,8 @@ def test_the_configuration_is_the_plain_models(name: str) -> None:
         assert ours.default_cfg.get(key) == theirs.default_cfg.get(key), key
     assert ours.default_cfg['classifier'] == theirs.default_cfg['classifier'].removesuffix('.fc')  # of Swin
     for key in ('crop_pct', 'interpolation', 'mean', 'std'):
-        assert ours.default_cfg[key] == theirs.default_cfg[key], key
+        other = key == 'crop_pct' and name.startswith('spvit_')  # evaluated from 256 pixels, as in the official code
+        assert ours.default_cfg[key] == (224 / 256 if other else theirs.default_cfg[key]), key
     for attribute in ('num_classes', 'num_features', 'head_hidden_size', 'in_chans', 'global_pool'):
         assert getattr(ours, attribute) == getattr(theirs, attribute), attribute
     assert ours.default_cfg['architecture'] == name
@@ -291,7 +292,8 @@ def test_features_pool_and_head(name: str) -> None:
 def test_channels_device_type_and_a_new_head(name: str) -> None:
     model = timm.create_model(name, in_chans=4, device='meta', dtype=torch.bfloat16).eval()
     assert model.in_chans == 4 and model.get_submodule('patch_embed.proj').weight.shape[1] == 4
-    assert {(t.device.type, t.dtype) for t in model.state_dict().values()} == {('meta', torch.bfloat16)}
+    tensors = [t for t in model.state_dict().values() if t.is_floating_point() or t.device.type != 'meta']
+    assert {(t.device.type, t.dtype) for t in tensors} == {('meta', torch.bfloat16)}
     images = torch.empty(1, 4, SIDE, SIDE, device='meta', dtype=torch.bfloat16)
     assert model.forward_intermediates(images, [0], stop_early=True)
     for classes in (0, 2):  # the head follows the body
