@@ -7,14 +7,13 @@ of the official code's configurations and released widths.
 import re
 
 import torch
-from torch import nn
 
 from ..errors import CheckpointError
 from ..layers import FusedConvMixer, HeadMixing, SharedConvMixer
 from ..layers.conv_mixer import fuse_tensors, norm_name
 from ..settings import BlockSetting
 from .arguments import NamedSettings
-from .base import StateDict
+from .base import Network, StateDict
 
 MIXERS = ('attention', 'conv3x3', 'conv1x1', 'skip')
 COMPUTED_KEYS = ('.assigned_indicator_index',)  # which hidden units of a wider MLP were kept
@@ -109,7 +108,7 @@ def to_official(weights: StateDict) -> StateDict:
     return theirs
 
 
-def fuse_weights(weights: StateDict, network: nn.Module) -> list[str]:
+def fuse_weights(weights: StateDict, network: Network) -> list[str]:
     """Fuse convolution mixers in a set of weights for a network that has them fused.
 
     Args:
@@ -134,6 +133,7 @@ def fuse_weights(weights: StateDict, network: nn.Module) -> list[str]:
         if not isinstance(mixer, FusedConvMixer):
             continue
         theirs = {key.removeprefix(start): value for key, value in weights.items() if key.startswith(start)}
+        theirs = {key: value for key, value in theirs.items() if key.startswith(_parts_of(mixer))}
         if not _can_be_fused(theirs, mixer):
             continue
         for key in theirs:
@@ -142,6 +142,11 @@ def fuse_weights(weights: StateDict, network: nn.Module) -> list[str]:
         weights.update({start + key: value for key, value in fused.items()})
         done.append(f'{start}bconv (fused)')
     return done
+
+
+def _parts_of(mixer: FusedConvMixer) -> tuple[str, ...]:
+    """Starts of the keys that such a mixer has before it is fused."""
+    return ('head_probs', 'v.', 'proj.', f'{norm_name(mixer.side)}.')
 
 
 def _can_be_fused(tensors: StateDict, mixer: FusedConvMixer) -> bool:

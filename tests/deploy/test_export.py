@@ -80,8 +80,9 @@ def assert_same(file: Path, network: nn.Module, *shapes: tuple[int, ...]) -> Non
         (vit(), 1),
         (vit(settings=MIXERS), 1),
         (vit(settings=MIXERS, fused=True, class_token=False), 1),
+        (swin(settings=[*MIXERS[:2], dict(mixer='skip'), MIXERS[0]]), 1),
     ],
-    ids=['pvt', 'linear', 'vit', 'vit mixers', 'vit fused mixers'],
+    ids=['pvt', 'linear', 'vit', 'vit mixers', 'vit fused mixers', 'swin without attention'],
 )
 def test_any_image_size(backbone: dict[str, object], least: int, run: Run, small: Callable, tmp_path: Path) -> None:
     config, checkpoint, network = small(backbone)

@@ -370,7 +370,8 @@ def test_bad_arguments(make: Small, arguments: dict, error: type[Exception], tex
     [
         (dict(attn_split=0.5, attn_ratio=0.5), 'needs attn_ratio=1'),
         (dict(attn_ratio=0.01), 'attn_ratio=0.01 leaves a head of .* channels with none'),
-        (dict(mlp_ratio=0.001), 'mlp_ratio=0.001|mlp_ratio makes 0 hidden channels'),
+        (dict(mlp_ratio=0.001), 'mlp_ratio=0.001|makes 0 hidden channels .* larger mlp_ratio'),
+        (dict(hidden=1, mlp_split=0.5), 'makes 1 hidden channels .* bypass .* or hidden'),
     ],
 )
 @simplest_backbones

@@ -253,6 +253,13 @@ def test_layers_of_other_shapes_are_not_joined() -> None:
         load_weights(small(ViT), weights)
 
 
+def test_nothing_of_a_checkpoint_is_lost_in_fusing() -> None:
+    weights = noisy(small(ViT)).state_dict()
+    weights['blocks.1.attn.bn_3x3.weight'] = torch.ones(4)  # as a search has beside the norm of its 1 x 1 convolution
+    with pytest.raises(CheckpointError, match='1 tensors more in the same parts'):
+        load_weights(small(ViT, fused=True), weights)
+
+
 # Training.
 
 
