@@ -15,12 +15,9 @@ _ALL = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob('*.py') i
 CLASSIFIERS = [name for name in _ALL if name.startswith('imagenet/')]
 SWAPPED = [name for name in _ALL if name.startswith('swapped/')]  # made by ss-backbones swap
 CONFIGS = [name for name in _ALL if name not in (*CLASSIFIERS, *SWAPPED)]  # of mmdet and mmseg
-TWINS = {
-    'ss-pvtv2': 'pvtv2',
-    'ss-swin': 'swin',
-    'ss-vit': 'deit',
-    'ss-xcit': 'xcit',
-}  # in a file's name: the family, and its plain twin
+SPVIT = [name for name in CONFIGS if '_spvit-' in name]  # each is an SS config with other settings
+# in a file's name: the family, and its plain twin
+TWINS = {'ss-pvtv2': 'pvtv2', 'ss-swin': 'swin', 'ss-vit': 'deit', 'ss-xcit': 'xcit'}
 
 
 def twin_of(name: str) -> str:
@@ -30,6 +27,7 @@ def twin_of(name: str) -> str:
 
 def _kind_of(name: str) -> str:
     """What configs that differ in the arch, the attention and the settings of their backbones have in common."""
+    name = re.sub('_spvit-(deit|swin)-[^_]+', lambda match: f'_ss-{ {"deit": "vit"}.get(match[1], match[1]) }-x', name)
     ours = next((name.replace(f'{twin}-', f'{ss}-') for ss, twin in TWINS.items() if f'_{twin}-' in name), name)
     return re.sub(r'(_ss-[a-z]+\d?)-[a-z0-9]+(-\d+)?(-ufo)?_', r'\1_', ours)
 

@@ -22,13 +22,19 @@ def keys_and_shapes(name: str) -> dict[str, list[int]]:
 
 
 def weights(name: str, model: nn.Module) -> dict[str, Tensor]:
-    """The weights of an official model; the recipe stands in the reference's own README. Ramps are the model's own."""
+    """The weights of an official model; the recipes stand in the references' own READMEs. Ramps are the model's own."""
     made = {}
     for key, shape in keys_and_shapes(name).items():
         z = np.random.RandomState(zlib.crc32(key.encode()) & 0x7FFFFFFF).standard_normal(shape)
         last = key.split('.')[-1]
         if last == 'pos_bias':
             made[key] = model.state_dict()[key]
+        elif last in ('num_batches_tracked', 'relative_position_index', 'attn_mask'):
+            made[key] = torch.zeros(shape)  # no output depends on them
+        elif last == 'head_probs':
+            made[key] = torch.from_numpy(1 + 0.1 * z)
+        elif last == 'running_var':
+            made[key] = torch.from_numpy(1 + 0.1 * np.abs(z))
         elif last == 'weight':
             made[key] = torch.from_numpy(z / np.sqrt(np.prod(shape[1:])) if len(shape) > 1 else 1 + 0.1 * z)
         else:
@@ -55,3 +61,11 @@ def check(ours: Tensor, shape: list[int], index: np.ndarray, value: np.ndarray) 
     """A feature against the stored entries of the official one."""
     assert list(ours.shape) == shape
     np.testing.assert_allclose(ours.flatten()[torch.from_numpy(index)].numpy(), value, rtol=1e-9, atol=1e-11)
+
+
+def choices_of_spvit(name: str) -> tuple[list[str], list[int]]:
+    """The mixer and the hidden width of every block of a network that SPViT has found."""
+    about = json.loads((FOLDER.parent / 'facts' / 'spvit_archs.json').read_text())[name]
+    words = {'msa': 'attention', '1x1': 'conv1x1', '3x3': 'conv3x3', 'skip': 'skip'}
+    flat = [choices if about['family'] == 'deit' else sum(choices, []) for choices in (about['msa'], about['ffn_kept'])]
+    return [words[choice] for choice in flat[0]], flat[1]

@@ -105,4 +105,8 @@ def noisy(model: nn.Module) -> nn.Module:
             parameter.data.normal_(float(name.endswith('weight')), 0.3)
         else:
             parameter.data.normal_(std=0.7 * parameter[0].numel() ** -0.5)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(std=0.3)
+            module.running_var.uniform_(0.5, 1.5)
     return model

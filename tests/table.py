@@ -11,8 +11,9 @@ from ss_backbones.networks import PRESETS, Network, PVTv2, Swin, UFOViT, ViT, XC
 # with 1000 classes, as the preset is and with plain settings and MLPs. The plain columns are those of the published
 # PVTv2, DeiT, Swin and XCiT models, the SS ones what the rule gives in the official classes, and those of DFC-DeiT
 # follow from its paper's formulas. GMACs at 384 x 384 follow from ViT's and Swin's formulas, as no paper has them for
-# SS. The official SS-XCiT makes queries of all tokens in its two blocks of class attention, and uses that of the class
-# token alone: 392 C^2 multiply-adds more with patches of 16 pixels, which gives 1.161, 2.169, 4.527 and 8.465 there.
+# SS. The parameters of SPViT are its paper's, and its GMACs are held against the paper's in networks/test_spvit.py. The
+# official SS-XCiT makes queries of all tokens in its two blocks of class attention, and uses that of the class token
+# alone: 392 C^2 multiply-adds more with patches of 16 pixels, which gives 1.161, 2.169, 4.527 and 8.465 there.
 # Those with patches of 8 pixels are timm's for the plain models; for SS they are this package's own count.
 # UFO-ViT's are the paper's as far as a reader's memory has them (10.0, 20.7, 37.3, 63.7 M; 1.9, 3.7, 7.0, 11.9 G): the
 # first three within 1% of these counts. It has no plain twin in timm; in its place stands the XCiT that it is built on.
@@ -33,6 +34,13 @@ FIGURES: dict[str, tuple[str, float, float, float, float]] = {
     'ss_swin_base_patch4_window7_224': ('swin_base_patch4_window7_224', 81.474, 14.252, 87.768, 15.431),
     'ss_swin_base_patch4_window12_384': ('swin_base_patch4_window12_384', 81.609, 43.337, 87.904, 47.083),
     'ss_swin_base_patch4_window7_384': ('swin_base_patch4_window12_384', 81.609, 43.337, 87.904, 47.083),
+    'spvit_deit_ti_l200_t10': ('deit_tiny_patch16_224', 4.873, 1.039, 5.717, 1.254),
+    'spvit_deit_sm_l30_t32': ('deit_small_patch16_224', 16.117, 3.354, 22.051, 4.599),
+    'spvit_deit_bs_l008_t60': ('deit_base_patch16_224', 46.208, 8.424, 86.568, 17.564),
+    'spvit_deit_bs_l006_t100': ('deit_base_patch16_224', 62.256, 11.774, 86.568, 17.564),
+    'spvit_swin_t_l28_t32': ('swin_tiny_patch4_window7_224', 26.306, 3.330, 28.288, 4.491),
+    'spvit_swin_sm_l04_t55': ('swin_small_patch4_window7_224', 39.206, 6.138, 49.606, 8.741),
+    'spvit_swin_bs_l01_t100': ('swin_base_patch4_window7_224', 68.034, 11.385, 87.768, 15.431),
     'ss_xcit_tiny_12_p16_224': ('xcit_tiny_12_p16_224', 6.328, 1.146, 6.716, 1.230),
     'ss_xcit_tiny_24_p16_224': ('xcit_tiny_24_p16_224', 11.341, 2.155, 12.117, 2.322),
     'ss_xcit_small_12_p16_224': ('xcit_small_12_p16_224', 24.703, 4.469, 26.253, 4.796),
@@ -55,6 +63,14 @@ _PVT = dict(embed_dims=(16, 32, 40, 64), depths=(2, 2, 2, 2))
 _VIT = dict(embed_dim=16, depth=6, num_heads=2)
 _SWIN = dict(embed_dim=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4))
 _XCIT = dict(embed_dim=16, depth=6, num_heads=2)
+_MIXED = [
+    dict(mixer='conv3x3', hidden=17),
+    dict(mixer='conv1x1'),
+    dict(mixer='skip', act='ReLU', hidden=40),
+    dict(pos_scale=1.0, mlp_split=0.5, hidden=50),
+    dict(mixer='conv3x3', mlp_split=0.25, pos_scale=2.0),
+    dict(attn_split=0.25),
+]
 SMALL: dict[type[Network], dict[str, dict[str, object]]] = {
     PVTv2: {
         'pvt': dict(arch=_PVT),
@@ -64,15 +80,23 @@ SMALL: dict[type[Network], dict[str, dict[str, object]]] = {
     Swin: {
         'swin': dict(arch=_SWIN, img_size=64, window_size=4),
         'swin oblong': dict(arch=dict(_SWIN, depths=(1, 3, 2, 2)), img_size=(224, 160), window_size=(3, 5)),
+        'swin mixers': dict(arch=_SWIN, img_size=64, window_size=4, settings=[dict(mixer='skip'), {}, *_MIXED]),
+        'swin fused mixers': dict(
+            arch=_SWIN, img_size=64, window_size=4, settings=[*_MIXED, dict(mixer='conv1x1'), {}], fused=True
+        ),
     },
     ViT: {
         'vit': dict(arch=_VIT, img_size=64),
         'vit windows': dict(arch=_VIT, img_size=64, window_size=3, global_blocks=(2, -1)),
         'vit ufo': dict(arch=_VIT, img_size=64, linear_blocks=(0, 1, 3, -1)),
+        'vit mixers': dict(arch=_VIT, img_size=64, settings=_MIXED),
+        'vit fused mixers': dict(arch=_VIT, img_size=64, settings=_MIXED, fused=True),
     },
     UFOViT: {
         'ufo': dict(arch=_XCIT, settings='specific'),
-        'ufo other readings': dict(arch=_XCIT, full_projections=True, kv_axis='value', local_end=True, patch_size=8),
+        'ufo other readings': dict(
+            arch=_XCIT, settings='specific', full_projections=True, kv_axis='value', local_end=True, patch_size=8
+        ),
     },
     XCiT: {
         'xcit': dict(arch=_XCIT),
@@ -86,6 +110,7 @@ SMALL_BACKBONES: dict[type[Network], dict[str, dict[str, object]]] = {
         'vit blocks': dict(arch=_VIT, img_size=64, pyramid=False),
         'vit without class token': dict(arch=_VIT, img_size=64, class_token=False, window_size=2),
         'vit pyramid of blocks': dict(arch=_VIT, img_size=64, pyramid='blocks'),
+        'vit mixers without class token': dict(arch=_VIT, img_size=64, class_token=False, settings=_MIXED),
     },
     XCiT: {
         'xcit simple pyramid': dict(arch=_XCIT, pyramid='simple'),

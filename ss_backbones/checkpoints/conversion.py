@@ -15,7 +15,7 @@ from .activations import activations_in, with_activations
 from .extraction import AVERAGE, extract, some, starts
 from .files import read_checkpoint
 from .identification import Identification, find_known, identify, known_keys, known_networks
-from .key_maps import computed_keys
+from .key_maps import computed_keys, to_official_keys
 from .official import hold_as_official
 from .values import check_numbers, in_words, not_finite
 from .writing import SAFETENSORS, write_checkpoint, write_safetensors
@@ -117,12 +117,17 @@ def convert(
         about |= {'network': identification.network.name, 'settings': identification.network.settings}
         if identification.network.mlp:
             about['mlp'] = identification.network.mlp
+        if identification.network.fused:
+            about['fused'] = 'True'
     broken = not_finite(weights.items())
-    notes = hold_as_official(weights, identification.network.ramps) if layout == 'official' else ()
+    activations, notes = activations_in(weights), ()
+    if layout == 'official':
+        notes = hold_as_official(weights, identification.network.ramps)
+        weights = to_official_keys(weights)
     if broken:
         notes = (*notes, f'NOT FINITE: {in_words(broken)}. Networks refuse them, unless partial=True is passed.')
     start = LAYOUTS[layout]
-    tensors = with_activations({start + key: value for key, value in weights.items()}, activations_in(weights), start)
+    tensors = with_activations({start + key: value for key, value in weights.items()}, activations, start)
     if safetensors:
         write_safetensors(tensors, about, out)
     elif layout == 'openmmlab':

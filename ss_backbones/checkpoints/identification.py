@@ -17,12 +17,13 @@ from .matching import GAMMA, HEAD, LoadReport, compare
 from .ramps import expected_ramps
 from .resizing import first_convs
 
-# settings, MLPs and ramps; those of 'none' cannot be told from those of 'bias'
+# what a network of the catalog may have otherwise; ramps of 'none' cannot be told from those of 'bias'
 _KINDS = (
-    ('specific', 'standard', 'paper'),
-    ('specific', 'standard', 'bias'),
-    ('uniform', 'standard', 'paper'),
-    ('uniform', 'dfc', 'paper'),
+    {'settings': 'specific', 'mlp': 'standard', 'ramp': 'paper'},
+    {'settings': 'specific', 'mlp': 'standard', 'ramp': 'bias'},
+    {'settings': 'uniform', 'mlp': 'standard', 'ramp': 'paper'},
+    {'settings': 'uniform', 'mlp': 'dfc', 'ramp': 'paper'},
+    {'fused': True},
 )
 # What follows from the data and not from the network: the dimension that may differ, and what it counts.
 _FREE = {'head.weight': (0, 'classes'), 'pos_embed': (1, 'positions')}
@@ -38,9 +39,10 @@ class KnownNetwork:
 
     Args:
         name: Its name in the catalog.
-        settings: Its settings.
+        settings: Its settings, a name.
         mlp: The kind of its MLPs, where it is not the one of the catalog; or nothing.
         ramp: Its ramps, where they are not those of the catalog; or nothing.
+        fused: Whether its convolution mixers are fused.
         state: Its state dict with a classifier's head, on the meta device.
         ramps: Its ramps.
     """
@@ -49,6 +51,7 @@ class KnownNetwork:
     settings: str
     mlp: str
     ramp: str
+    fused: bool
     state: StateDict
     ramps: StateDict
 
@@ -73,7 +76,7 @@ class Identification:
 
     def __str__(self) -> str:
         network = self.network
-        own = [f'{name}={getattr(network, name)!r}' for name in ('mlp', 'ramp') if getattr(network, name)]
+        own = [f'{name}={getattr(network, name)!r}' for name in ('mlp', 'ramp', 'fused') if getattr(network, name)]
         return f'{network.name} ({", ".join((f"settings={network.settings!r}", *own, *self.details))})'
 
 
@@ -110,23 +113,24 @@ def _known_networks(presets: tuple[Preset, ...]) -> tuple[KnownNetwork, ...]:
     found: dict[tuple[object, ...], KnownNetwork] = {}
     for kind in (None, *_KINDS):  # those of the catalog come first, as the first of equals is found
         for preset in presets:
-            kind_here = kind or (preset.settings, preset.mlp, 'paper')
-            which = (preset.network, preset.arch, *(getattr(preset, size) for size in SIZES), *kind_here)
+            own = {'settings': preset.settings, 'mlp': preset.mlp, 'ramp': 'paper', 'fused': False}
+            options = own | (kind or {})
+            which = (preset.network, preset.arch, *(getattr(preset, size) for size in SIZES), *options.values())
             if which in found:
                 continue
             with nullcontext() if kind is None else suppress(ValueError):  # not every family takes every kind
-                found[which] = _build(preset, *kind_here)
+                found[which] = _build(preset, **options)
     return tuple(found.values())
 
 
-def _build(preset: Preset, settings: str, mlp: str, ramp: str) -> KnownNetwork:
+def _build(preset: Preset, settings: str, mlp: str, ramp: str, fused: bool) -> KnownNetwork:
     with torch.device('meta'):  # no memory, no initialisation
-        model = preset.build(settings=settings, mlp=mlp, ramp=ramp)
+        model = preset.build(settings=settings, mlp=mlp, ramp=ramp, fused=fused)
         head = {'head.weight': torch.empty(1000, model.num_features), 'head.bias': torch.empty(1000)}
     own_mlp = '' if mlp == preset.mlp else mlp
     own_ramp = '' if ramp == 'paper' else ramp
     body = {key: value for key, value in model.state_dict().items() if not key.startswith(model.backbone_keys)}
-    return KnownNetwork(preset.name, settings, own_mlp, own_ramp, body | head, expected_ramps(model))
+    return KnownNetwork(preset.name, settings, own_mlp, own_ramp, fused, body | head, expected_ramps(model))
 
 
 def _held_against(network: KnownNetwork, weights: Mapping[str, Tensor], source: str) -> Identification:

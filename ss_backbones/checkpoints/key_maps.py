@@ -1,4 +1,4 @@
-"""The state-dict keys of other projects' checkpoints, turned into this package's; each network knows its own maps."""
+"""The state-dict keys of other projects' checkpoints, turned into this package's and back; networks have the maps."""
 
 from collections.abc import Mapping, Sequence
 
@@ -28,3 +28,11 @@ def to_own_keys(weights: Mapping[str, Tensor], maps: Sequence[KeyMap] | None = N
         renamed = key_map(renamed)
     computed = computed_keys()
     return {key: value for key, value in renamed.items() if not key.endswith(computed)}
+
+
+def to_official_keys(weights: Mapping[str, Tensor]) -> StateDict:
+    """The keys of official code where it has others than this package; a new dict."""
+    renamed = dict(weights)
+    for key_map in dict.fromkeys(key_map for network in families().values() for key_map in network.official_keys):
+        renamed = key_map(renamed)
+    return renamed

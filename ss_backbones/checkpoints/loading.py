@@ -1,6 +1,7 @@
 """One loader for the checkpoints of all layouts, which reports what it did and refuses to do nothing.
 
-Known layouts: the official SS code and timm (the keys of this package), whai362/PVT, and OpenMMLab's PVT and ViT.
+Known layouts: the official SS code and timm (the keys of this package), SPViT's official code, whai362/PVT, and
+OpenMMLab's PVT and ViT.
 """
 
 from collections.abc import Mapping

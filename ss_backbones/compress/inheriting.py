@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..layers import Attention, Block, CrossCovarianceAttention, LocalBlock, Mlp, UfoAttention
+from ..layers import Attention, Block, ConvMixer, CrossCovarianceAttention, LocalBlock, Mlp, Skip, UfoAttention
 from ..networks import Network, network_in
 from .channel_heads import make_channel_heads, observe_channels
 from .heads import make_heads, observe_heads
@@ -74,6 +74,8 @@ def inherit_blocks(source: nn.Module, target: nn.Module, images: Iterable[Tensor
             'Both networks must be in evaluation mode, as dropout would count as what they compute: eval().'
         )
     theirs, ours = network_in(source), network_in(target)
+    for network in (theirs, ours):
+        _check_mixers(network)
     _copy_outside(source, target)
     with temporary_streams(next(ours.parameters()).device) as streams:
         _embed(ours, images, streams)
@@ -86,6 +88,20 @@ def inherit_blocks(source: nn.Module, target: nn.Module, images: Iterable[Tensor
             _make_between(old, new, streams)
             _make_mlp(old, new, streams, generator)
             yield BlockError(i, error_after(streams, _BEFORE, _THEIRS, _OURS))
+
+
+def _check_mixers(network: Network) -> None:
+    """Whether all blocks have attention.
+
+    Raises:
+        UsageError: One has something in its place.
+    """
+    for number, (block, setting) in enumerate(zip(network.all_blocks(), network.settings, strict=False)):
+        if isinstance(block.attn, ConvMixer | Skip):
+            raise UsageError(
+                f'settings[{number}] has mixer={setting.mixer!r}. Weights are made for attention and MLPs, and not for '
+                'what stands in the place of attention. Give a network with attention in all blocks.'
+            )
 
 
 def _copy_outside(source: nn.Module, target: nn.Module) -> None:

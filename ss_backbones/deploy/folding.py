@@ -6,8 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..layers import Attention, Block, HiddenMlp, Mlp
+from ..layers import Attention, Block, ConvMixer, HiddenMlp, Mlp, SharedConvMixer, Skip
+from ..layers.conv_mixer import HeadProjection, HeadValues
 from ..layers.folded_weights import MARK
+
+_PLAIN = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.BatchNorm2d, HeadValues, HeadProjection)
 
 
 def fold(model: nn.Module) -> nn.Module:
@@ -16,9 +19,10 @@ def fold(model: nn.Module) -> nn.Module:
     In every block the ramp goes into the bias of the MLP's second linear (what it adds to the channels that bypass that
     linear stays a constant), and the scales and shifts of the norms go into the layers after them: linear layers and
     the reducing convolution, which has no padding. The norms of stages and of patch embeddings stay, because what
-    follows them is padded, a head, or outside the network, and so do those before Swin's windows, which are padded. It
-    is computed in float64; outputs differ by rounding alone. The dtype, the device and whatever else the model has stay
-    as they are.
+    follows them is padded, a head, or outside the network, and so do those before Swin's windows, which are padded, and
+    before convolution mixers and skips. Convolution mixers become two convolutions, with their BatchNorm between as in
+    the official fused checkpoints. It is computed in float64; outputs differ by rounding alone. The dtype, the device
+    and whatever else the model has stay as they are.
 
     The copy is for inference: its parameters need no gradient, and ``train()`` is refused. Its state dict lacks the
     folded norms and ramps and has a mark in every block, by which each loader, with ``strict=False`` as well, refuses
@@ -60,11 +64,15 @@ def _norms(block: Block) -> list[tuple[nn.LayerNorm, list[nn.Linear | nn.Conv2d]
     Raises:
         ValueError: The attention or the MLP is none of this package's.
     """
-    for part, what, known in ((block.attn, 'attention', Attention), (block.mlp, 'MLP', HiddenMlp)):
+    for part, what, known in (
+        (block.attn, 'attention', Attention | ConvMixer | Skip),
+        (block.mlp, 'MLP', HiddenMlp),
+    ):
         if not isinstance(part, known):
             raise ValueError(f'A block has {type(part).__name__} for its {what}, which cannot be folded.')
-    attn = block.attn
-    norms = [(block.norm1, attn.input_layers()), (block.norm2, [block.mlp.fc1]), *attn.inner_norms()]
+    attn, norms = block.attn, [(block.norm2, [block.mlp.fc1])]
+    if isinstance(attn, Attention):  # what others make of the first norm is padded, or added as it is
+        norms += [(block.norm1, attn.input_layers()), *attn.inner_norms()]
     return [(norm, behind) for norm, behind in norms if behind]
 
 
@@ -77,9 +85,11 @@ def _check_plain(block: Block) -> None:
     layers = [layer for norm, behind in _norms(block) for layer in (norm, *behind)]
     if isinstance(block.mlp, Mlp):
         layers.append(block.mlp.fc2)
+    if isinstance(block.attn, SharedConvMixer):
+        layers += [block.attn.v, block.attn.norm, block.attn.proj]
     for layer in layers:
         own = dict(layer.named_parameters(recurse=False))
-        if type(layer) not in (nn.Linear, nn.Conv2d, nn.LayerNorm) or not {'weight', 'bias'} <= own.keys():
+        if type(layer) not in _PLAIN or not {'weight', 'bias'} <= own.keys():
             raise ValueError(
                 f'{layer} cannot be folded: it is no longer the plain layer that the network was built with. Fold '
                 'before quantising, and make pruning or a parametrization final first.'
@@ -91,6 +101,8 @@ def _fold_block(block: Block) -> None:
         _fold_norm(norm, behind)
     if isinstance(block.mlp, Mlp):
         block.mlp.fold_ramp()
+    if isinstance(block.attn, SharedConvMixer):
+        block.attn = block.attn.fused()
     setattr(block, MARK, torch.ones((), dtype=torch.bool, device=block.mlp.fc1.weight.device))
 
 

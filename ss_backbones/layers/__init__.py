@@ -6,6 +6,7 @@ The names below are for networks of others as well; docs/own-transformer.md says
 
 from .attention import Attention, SelfAttention, SpatialReductionAttention
 from .block import Block, drop_path_rates
+from .conv_mixer import ConvMixer, FusedConvMixer, HeadLayer, HeadMixing, SharedConvMixer, Skip
 from .cross_covariance import CrossCovarianceAttention
 from .dfc import DFC, DfcMlp
 from .fourier_positions import FourierPositions
@@ -24,10 +25,14 @@ __all__ = [
     'Attention',
     'Block',
     'BlockPyramid',
+    'ConvMixer',
     'CrossCovarianceAttention',
     'DfcMlp',
     'FourierPositions',
+    'FusedConvMixer',
     'GroupedLinear',
+    'HeadLayer',
+    'HeadMixing',
     'HiddenMlp',
     'LocalBlock',
     'Mlp',
@@ -35,7 +40,9 @@ __all__ = [
     'OverlapPatchEmbed',
     'PatchMerging',
     'SelfAttention',
+    'SharedConvMixer',
     'SimpleFeaturePyramid',
+    'Skip',
     'SpatialReductionAttention',
     'UfoAttention',
     'UfoClassAttention',

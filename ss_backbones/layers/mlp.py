@@ -145,8 +145,8 @@ class Mlp(HiddenMlp):
             )
         if hidden <= bypass:
             raise ValueError(
-                f'mlp_ratio makes {hidden} hidden channels out of {dim}, of which {bypass} bypass the second linear: '
-                'nothing is left for it. Take a larger mlp_ratio.'
+                f'The setting makes {hidden} hidden channels out of {dim}, of which {bypass} bypass the second linear: '
+                'nothing is left for it. Take a larger mlp_ratio, or hidden.'
             )
         self.hidden, self.bypass = hidden, bypass
         self.fc1 = nn.Linear(dim, hidden)

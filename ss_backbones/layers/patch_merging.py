@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from .fast_paths import is_traced
+
 
 class PatchMerging(nn.Module):
     """The tokens of each 2 x 2 side by side in one, LayerNorm, and a linear layer without a bias.
@@ -29,6 +31,10 @@ class PatchMerging(nn.Module):
 def merge(x: Tensor) -> Tensor:
     """(B, H, W, C) to (B, ceil(H / 2), ceil(W / 2), 4 C), in the order (0, 0), (1, 0), (0, 1), (1, 1)."""
     odd_h, odd_w = x.shape[1] % 2, x.shape[2] % 2
+    if is_traced():  # a graph for all sizes cannot decide by one
+        height, width = -(-x.shape[1] // 2), -(-x.shape[2] // 2)
+        x = F.pad(x, (0, 0, 0, 2 * width - x.shape[2], 0, 2 * height - x.shape[1]))
+        return x.unflatten(2, (width, 2)).unflatten(1, (height, 2)).permute(0, 1, 3, 4, 2, 5).flatten(3)
     if odd_h or odd_w:
         x = F.pad(x, (0, 0, 0, odd_w, 0, odd_h))
     return torch.cat([x[:, i::2, j::2] for j in (0, 1) for i in (0, 1)], dim=-1)

@@ -1,8 +1,8 @@
 """From what a user writes for a network to the checked objects; the checks that all networks share."""
 
 import inspect
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from difflib import get_close_matches
 from typing import Protocol, TypedDict, TypeVar
 
@@ -17,6 +17,22 @@ class Arch(Protocol):
     def plain_mlp_ratios(self) -> list[float]:
         """The MLP ratio of every block of the plain network, over all stages."""
 
+    def widths(self) -> list[int]:
+        """The channels of every block, over all stages; networks with named settings are asked for them."""
+
+
+@dataclass(frozen=True)
+class NamedSettings:
+    """Settings of an arch under a name, such as those that a search has found.
+
+    Args:
+        arch: The name of the arch; others of the same widths can have them too.
+        blocks: A setting for every block, over all stages.
+    """
+
+    arch: str
+    blocks: tuple[BlockSetting, ...]
+
 
 class SharedArguments(TypedDict, total=False):
     """What every network takes beside its arch and settings; see :class:`~ss_backbones.networks.Network`."""
@@ -24,6 +40,7 @@ class SharedArguments(TypedDict, total=False):
     in_channels: int
     mlp: str
     ramp: str | None
+    fused: bool
     drop_rate: float
     attn_drop_rate: float
     drop_path_rate: float
@@ -74,16 +91,24 @@ def resolve_arch(arch: str | Mapping[str, object], known: Mapping[str, ArchType]
     return kind(**arch)
 
 
-def resolve_settings(settings: Settings, mlp_ratios: Sequence[float], attn_split: float) -> list[BlockSetting]:
+def resolve_settings(
+    settings: Settings,
+    mlp_ratios: Sequence[float],
+    attn_split: float,
+    known: Mapping[str, NamedSettings],
+    is_for: Callable[[str], bool],
+) -> list[BlockSetting]:
     """One BlockSetting for every block.
 
     Args:
-        settings: 'specific', 'uniform', or a list.
+        settings: 'specific', 'uniform', a name of ``known``, or a list.
         mlp_ratios: The MLP ratio of every block of the plain network.
         attn_split: Share of the tokens that bypass the projection in the last blocks of the specific setting.
+        known: The named settings of the family.
+        is_for: Whether the network has the widths of an arch of this name.
 
     Raises:
-        ValueError: The name is unknown, or the list has another length than there are blocks.
+        ValueError: The name is unknown or for another arch, or the list has another length than there are blocks.
         TypeError: ``settings`` is neither a name nor a list of settings.
     """
     if settings == 'specific':
@@ -91,7 +116,18 @@ def resolve_settings(settings: Settings, mlp_ratios: Sequence[float], attn_split
     if settings == 'uniform':
         return [BlockSetting(mlp_ratio=float(ratio)) for ratio in mlp_ratios]
     if isinstance(settings, str):
-        raise ValueError(f"settings={settings!r} is unknown. Take 'specific', 'uniform' or a list of BlockSetting.")
+        if settings not in known:
+            more = f' There are also {", ".join(known)}.' if known else ''
+            raise ValueError(
+                f"settings={settings!r} is unknown. Take 'specific', 'uniform' or a list of BlockSetting.{more}"
+            )
+        named = known[settings]
+        if not is_for(named.arch):
+            raise ValueError(
+                f'settings={settings!r} are for arch={named.arch!r}, and this network has other widths. Give '
+                f'arch={named.arch!r}, or other settings.'
+            )
+        settings = named.blocks
     return as_settings(settings, len(mlp_ratios))
 
 

@@ -1,20 +1,36 @@
 """The one contract of a network: what the integrations, the loader, the tools and the tests ask it for."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from types import MappingProxyType
 from typing import ClassVar, NoReturn
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # there is no public name for it
 from torch.utils.checkpoint import checkpoint
 
-from ..layers import Block, DfcMlp, HiddenMlp, Mlp, XNorm, drop_path_rates
-from ..layers.fast_paths import is_symbolic
+from ..layers import (
+    Block,
+    DfcMlp,
+    FusedConvMixer,
+    HeadMixing,
+    HiddenMlp,
+    Mlp,
+    SharedConvMixer,
+    Skip,
+    XNorm,
+    drop_path_rates,
+)
+from ..layers.conv_mixer import SIDES
+from ..layers.fast_paths import is_symbolic, is_traced
 from ..layers.mlp import ALL_ACTIVATIONS, activations_of
 from ..settings import BlockSetting
 from .arguments import (
     Arch,
+    NamedSettings,
     Settings,
     check_count,
     check_flag,
@@ -42,13 +58,15 @@ class Network(nn.Module):
 
     Args:
         arch: One of :attr:`archs`, or a dict with the fields of its entries.
-        settings: 'specific' (SS), 'uniform' (the plain network), or a list with one BlockSetting or dict for every
-            block of the arch, counted over all stages.
+        settings: 'specific' (SS), 'uniform' (the plain network), a name of :attr:`named_settings`, or a list with one
+            BlockSetting or dict for every block of the arch, counted over all stages.
         in_channels: Channels of the image.
         mlp: 'standard', or 'dfc' for :class:`~ss_backbones.layers.DfcMlp` in every block, with settings other than
             'specific'.
         ramp: 'paper', 'bias' or 'none' for all blocks, see :class:`~ss_backbones.BlockSetting`; None leaves it to the
             settings, of which the named ones say 'paper'. Blocks without a ramp are not concerned.
+        fused: Build convolution mixers in the form for inference, as in the checkpoints that the official code has
+            fused, and not in the one that shares an attention's weights. It takes the weights of both.
         drop_rate: Dropout probability of tokens and in the blocks.
         attn_drop_rate: Dropout probability of the attention weights.
         drop_path_rate: Probability to drop a branch in the last block; it rises linearly over all blocks from 0.
@@ -56,15 +74,18 @@ class Network(nn.Module):
 
     Attributes:
         archs: The named architectures.
+        named_settings: Settings that have a name, beside 'specific' and 'uniform'.
         short_name: What stands before an arch in short names, such as those of the benchmark.
         part_name: What :meth:`freezable` counts after the stem, in words.
         backbone_keys: Starts of the state-dict keys that no classifier's checkpoint has.
         key_maps: From the keys of other projects' state dicts to this package's; each leaves all others alone.
+        official_keys: From this package's keys to those of official code that has others; each leaves all others alone.
         computed_keys: Ends of the keys of what other projects save although it follows from the sizes; it is dropped.
         attn_split: Share of the tokens that bypass the projection in the last blocks of the specific setting.
         first_conv: The layer that takes the image.
         rising_drop_path: Whether the probability to drop a branch rises from block to block; or it is the same in all.
         mixers: What can mix the tokens of a block, see :class:`~ss_backbones.BlockSetting`.
+        head_mixing: How convolution mixers are made of an attention's heads, where there can be any.
         set_here: Arguments of the network that a subclass sets itself, and which nobody may give.
         unknown_hint: What to say beside of arguments that there are not.
         num_features: Channels of what a classifier's head gets.
@@ -82,15 +103,18 @@ class Network(nn.Module):
     """
 
     archs: ClassVar[Mapping[str, Arch]]
+    named_settings: ClassVar[Mapping[str, NamedSettings]] = MappingProxyType({})
     short_name: ClassVar[str]
     part_name: ClassVar[str] = 'stages'
     backbone_keys: ClassVar[tuple[str, ...]] = ()
     key_maps: ClassVar[tuple[KeyMap, ...]] = ()
+    official_keys: ClassVar[tuple[KeyMap, ...]] = ()
     computed_keys: ClassVar[tuple[str, ...]] = ()
     attn_split: ClassVar[float] = 0.25
     first_conv: ClassVar[str] = 'patch_embed.proj'
     rising_drop_path: ClassVar[bool] = True
     mixers: ClassVar[tuple[str, ...]] = ('attention',)
+    head_mixing: ClassVar[HeadMixing | None] = None
     set_here: ClassVar[frozenset[str]] = frozenset()
     unknown_hint: ClassVar[str] = ''
 
@@ -112,6 +136,7 @@ class Network(nn.Module):
         in_channels: int = 3,
         mlp: str = 'standard',
         ramp: str | None = None,
+        fused: bool = False,
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
@@ -122,9 +147,13 @@ class Network(nn.Module):
             raise TypeError(explain_unknown(type(self), unknown) + self.unknown_hint)
         super().__init__()
         self.arch = resolve_arch(arch, self.archs)
-        self.settings = resolve_settings(settings, self.arch.plain_mlp_ratios(), self.attn_split)
+        self.settings = resolve_settings(
+            settings, self.arch.plain_mlp_ratios(), self.attn_split, self.named_settings, self._has_widths_of
+        )
         if ramp is not None:
             self.settings = [replace(setting, ramp=ramp) for setting in self.settings]
+        check_flag('fused', fused)
+        self.fused = fused
         self.check_mixers()
         check_count('in_channels', in_channels)
         for name, rate in (
@@ -147,11 +176,14 @@ class Network(nn.Module):
         self.drop_paths = drop_path_rates(drop_path_rate, depth) if self.rising_drop_path else depth * [drop_path_rate]
         self.register_state_dict_post_hook(_note_activations)
 
+    def _has_widths_of(self, arch: str) -> bool:
+        return self.arch.widths() == self.archs[arch].widths()
+
     def check_mixers(self) -> None:
         """Whether the blocks have mixers that this network can have.
 
         Raises:
-            ValueError: One has not.
+            ValueError: One has not, or ``fused`` is set and none is a convolution.
         """
         for number, setting in enumerate(self.settings):
             if setting.mixer not in self.mixers:
@@ -159,6 +191,11 @@ class Network(nn.Module):
                     f'settings[{number}]: mixer={setting.mixer!r} is not possible in {type(self).__name__}; '
                     f'take one of {", ".join(self.mixers)}.'
                 )
+        if self.fused and not any(setting.mixer in SIDES for setting in self.settings):
+            raise ValueError(
+                f'fused=True is for convolution mixers ({", ".join(SIDES)}), and no block of these settings has one. '
+                'Leave it out.'
+            )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(B, in_channels, H, W) to one (B, C, h, w) map for each of out_indices; h = ceil(H / stride).
@@ -274,6 +311,23 @@ class Network(nn.Module):
         ramp = {'ramp': setting.pos_scale, 'ramp_as': setting.ramp}
         return Mlp(dim, hidden, act=setting.act, bypass=bypass, **ramp, **options)
 
+    def make_mixer(self, dim: int, num_heads: int, setting: BlockSetting) -> nn.Module | None:
+        """The mixer that a block's setting means, or None where it is an attention, which the family makes.
+
+        Args:
+            dim: Channels of the block.
+            num_heads: Heads that an attention would have there.
+            setting: Its numbers.
+        """
+        if setting.mixer == 'skip':
+            return Skip()
+        if setting.mixer not in SIDES:
+            return None
+        side = SIDES[setting.mixer]
+        if self.fused:
+            return FusedConvMixer(dim, dim // num_heads, side, self.proj_drop)
+        return SharedConvMixer(dim, num_heads, side, self.head_mixing, self.proj_drop)
+
     def __prepare_scriptable__(self) -> NoReturn:
         """What torch.jit.script asks for first.
 
@@ -295,8 +349,28 @@ def run_block(block: nn.Module, with_cp: bool, x: Tensor, *layout: object) -> Te
     """Call a block; ``with_cp`` keeps its input alone for the backward pass, and computes the rest again."""
     if with_cp and torch.is_grad_enabled() and not is_symbolic(x):
         # Non-reentrant: the only kind that works with DDP and with frozen parts below.
+        if (norms := _counting_norms(block)) and not is_traced():
+            return checkpoint(block, x, *layout, use_reentrant=False, context_fn=lambda: (nullcontext(), _still(norms)))
         return checkpoint(block, x, *layout, use_reentrant=False)
     return block(x, *layout)
+
+
+def _counting_norms(block: nn.Module) -> list[_BatchNorm]:
+    """The norms of a block that change with every batch."""
+    return [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+
+
+@contextmanager
+def _still(norms: Sequence[_BatchNorm]) -> Iterator[None]:
+    """Norms that compute with a batch as ever and do not count it: it has been counted."""
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm, (_, count) in zip(norms, kept, strict=True):
+        norm.momentum, norm.num_batches_tracked = 0.0, count.clone()
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def network_in(model: nn.Module) -> Network:

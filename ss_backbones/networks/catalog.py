@@ -97,6 +97,12 @@ add(
         Preset(f'ss_swin_base_patch4_window{name}_384', Swin, 'base', img_size=384, window_size=12, crop_pct=1.0)
         for name in (12, 7)
     ),
+    # as the official code of SPViT evaluates, from 256 pixels
+    *(
+        Preset(name, network, named.arch, name, img_size=224, crop_pct=0.875)
+        for network in (ViT, Swin)
+        for name, named in network.named_settings.items()
+    ),
     *(
         Preset(f'ss_xcit_{arch}_p{patch}_224', XCiT, arch, patch_size=own, crop_pct=1.0)
         for patch, own in ((16, None), (8, 8))

@@ -16,9 +16,10 @@ from timm.layers import PatchEmbed, trunc_normal_
 from torch import Tensor, nn
 from torchvision.ops import Permute
 
-from ..layers import Block, PatchMerging, WindowAttention
+from ..layers import Block, HeadLayer, PatchMerging, WindowAttention
 from ..layers.window_attention import resize_table, table_length
 from ..settings import BlockSetting
+from . import spvit
 from .arguments import Settings, check_count, check_heads, check_stages, height_and_width
 from .base import StateDict, head_width, run_block
 from .staged import StagedNetwork
@@ -66,6 +67,10 @@ class SwinArch:
     def plain_mlp_ratios(self) -> list[float]:
         """See :class:`~ss_backbones.networks.arguments.Arch`."""
         return [self.mlp_ratio] * sum(self.depths)
+
+    def widths(self) -> list[int]:
+        """See :class:`~ss_backbones.networks.arguments.Arch`."""
+        return [dim for dim, depth in zip(self.embed_dims, self.depths, strict=True) for _ in range(depth)]
 
 
 ARCHS: dict[str, SwinArch] = {
@@ -179,16 +184,20 @@ class Swin(StagedNetwork):
         img_size: Height and width in pixels.
         window_size: Height and width in tokens.
 
-    Source: Swin (arXiv 2103.14030); SS ViT (Pattern Recognition 162, 2025, 111422). State-dict keys are those of the
-    official SS checkpoints, without what follows from the sizes.
+    Source: Swin (arXiv 2103.14030); SS ViT (Pattern Recognition 162, 2025, 111422); SPViT (TPAMI 2024). State-dict keys
+    are those of the official SS checkpoints, without what follows from the sizes.
     """
 
     archs = ARCHS
     short_name = 'swin-'
     stage_list = 'layers'
     backbone_keys = tuple(f'norm{i}.' for i in range(9))
-    key_maps = (from_detection, from_openmmlab, from_timm)
-    computed_keys = ('.attn.relative_position_index', '.attn_mask')
+    named_settings = spvit.SWIN
+    mixers = spvit.MIXERS
+    head_mixing = spvit.SWIN_MIXING
+    key_maps = (from_detection, from_openmmlab, from_timm, spvit.from_official)
+    official_keys = (spvit.to_official,)
+    computed_keys = ('.attn.relative_position_index', '.attn_mask', *spvit.COMPUTED_KEYS)
 
     def __init__(
         self,
@@ -232,7 +241,7 @@ class Swin(StagedNetwork):
 
     def _make_block(self, stage: int, place: int, setting: BlockSetting, number: int) -> Block:
         dim, heads = self.arch.embed_dims[stage], self.arch.num_heads[stage]
-        attn = WindowAttention(
+        attn = self.make_mixer(dim, heads, setting) or WindowAttention(
             dim,
             heads,
             head_width(dim, heads, setting.attn_ratio),
@@ -256,7 +265,7 @@ class Swin(StagedNetwork):
 
     def init_layer(self, layer: nn.Module) -> None:
         """Small normal linears; convolutions keep torch's initialisation."""
-        if isinstance(layer, nn.Linear):
+        if isinstance(layer, nn.Linear | HeadLayer):
             trunc_normal_(layer.weight, std=0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
@@ -280,7 +289,8 @@ class Swin(StagedNetwork):
         self.patch_embed.set_input_size(size)
         for i, stage in enumerate(self.layers):
             for block in stage.blocks:
-                block.attn.set_window_size(self._window_of(i))
+                if isinstance(block.attn, WindowAttention):
+                    block.attn.set_window_size(self._window_of(i))
 
     def adapt_weights(self, weights: StateDict) -> list[str]:
         """See :class:`~ss_backbones.networks.Network`: tables of relative positions of other, square windows."""
@@ -297,7 +307,8 @@ class Swin(StagedNetwork):
                 continue
             weights[key] = resize_table(theirs, own, square)
             done[f'windows of {side} x {side} to {own[0]} x {own[1]}'] += 1
-        return [f'{count} {_TABLE} ({what})' for what, count in done.items()]
+        resized = [f'{count} {_TABLE} ({what})' for what, count in done.items()]
+        return [*resized, *spvit.fuse_weights(weights, self)]
 
     def enter_stage(self, index: int, x: Tensor) -> Tensor:
         """See :class:`~ss_backbones.networks.staged.StagedNetwork`: (B, H, W, C)."""

@@ -12,8 +12,9 @@ import torch
 from timm.layers import PatchEmbed, resample_abs_pos_embed, trunc_normal_
 from torch import Tensor, fx, nn
 
-from ..layers import Attention, Block, SelfAttention, UfoAttention
+from ..layers import Attention, Block, HeadLayer, SelfAttention, UfoAttention
 from ..settings import BlockSetting
+from . import spvit
 from .arguments import Settings, check_count, check_flag, check_heads, height_and_width, take_any
 from .base import StateDict, head_width
 from .columnar import ColumnarNetwork
@@ -57,6 +58,10 @@ class ViTArch:
     def plain_mlp_ratios(self) -> list[float]:
         """See :class:`~ss_backbones.networks.arguments.Arch`."""
         return [self.mlp_ratio] * self.depth
+
+    def widths(self) -> list[int]:
+        """See :class:`~ss_backbones.networks.arguments.Arch`."""
+        return [self.embed_dim] * self.depth
 
 
 ARCHS: dict[str, ViTArch] = {
@@ -111,15 +116,19 @@ class ViT(ColumnarNetwork):
         img_size: Height and width of the images that the position table is made for, in pixels.
         grid: Height and width of the position table, in patches.
 
-    Source: ViT (arXiv 2010.11929), DeiT (arXiv 2012.12877), SS ViT (Pattern Recognition 162, 2025, 111422); windows as
-    in ViTDet (arXiv 2203.16527); linear attention UFO-ViT (arXiv 2109.14382). State-dict keys are those of the official
-    SS checkpoints.
+    Source: ViT (arXiv 2010.11929), DeiT (arXiv 2012.12877), SS ViT (Pattern Recognition 162, 2025, 111422), SPViT
+    (TPAMI 2024); windows as in ViTDet (arXiv 2203.16527); linear attention UFO-ViT (arXiv 2109.14382). State-dict keys
+    are those of the official SS checkpoints.
     """
 
     archs = ARCHS
     short_name = 'vit-'
-    key_maps = (from_openmmlab,)
-    mixers = ('attention', 'ufo')
+    named_settings = spvit.DEIT
+    mixers = (*spvit.MIXERS, 'ufo')
+    head_mixing = spvit.DEIT_MIXING
+    key_maps = (from_openmmlab, spvit.from_official)
+    official_keys = (spvit.to_official,)
+    computed_keys = spvit.COMPUTED_KEYS
 
     def __init__(
         self,
@@ -154,7 +163,7 @@ class ViT(ColumnarNetwork):
         self.pos_drop = nn.Dropout(self.proj_drop)
         blocks = []
         for i, setting in enumerate(self.settings[: self.built]):
-            attn = self._make_attention(setting, windows[i])
+            attn = self.make_mixer(dim, arch.num_heads, setting) or self._make_attention(setting, windows[i])
             blocks.append(Block(dim, attn, self.make_mlp(dim, setting), self.drop_paths[i]))
         self.blocks = nn.ModuleList(blocks)
         self.init_own()
@@ -171,7 +180,7 @@ class ViT(ColumnarNetwork):
 
     def init_layer(self, layer: nn.Module) -> None:
         """DeiT's initialisation, or DFC-DeiT's own; convolutions keep torch's."""
-        if isinstance(layer, nn.Linear):
+        if isinstance(layer, nn.Linear | HeadLayer):
             trunc_normal_(layer.weight, std=0.01 if self.mlp == 'dfc' else 0.02)
             nn.init.zeros_(layer.bias)
 
@@ -199,7 +208,7 @@ class ViT(ColumnarNetwork):
 
     def adapt_weights(self, weights: StateDict) -> list[str]:
         """See :class:`~ss_backbones.networks.Network`."""
-        return resize_positions(weights, self)
+        return [*resize_positions(weights, self), *spvit.fuse_weights(weights, self)]
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """See :class:`~ss_backbones.networks.columnar.ColumnarNetwork`."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_networks import BACKBONES, CLASSIFIERS, Small, every_network, noisy, outputs, simplest
+from small_networks import BACKBONES, CLASSIFIERS, Small, noisy, outputs, simplest
 from torch import Tensor, nn
 
 from ss_backbones import BlockSetting
@@ -12,6 +12,10 @@ from ss_backbones.compress import inherit_blocks
 from ss_backbones.errors import UsageError
 from ss_backbones.layers import Attention, Mlp
 from ss_backbones.networks import XCiT, network_in
+
+# those with something else in its place are refused, see networks/test_spvit.py
+WITH_ATTENTION = [make for make in (*BACKBONES, *CLASSIFIERS) if 'mixers' not in make.name]
+with_attention = pytest.mark.parametrize('make', WITH_ATTENTION, ids=str)
 
 pytestmark = pytest.mark.usefixtures('float64')
 
@@ -48,7 +52,7 @@ def difference(source: nn.Module, target: nn.Module, batch: Tensor | None = None
     return max(((a - b).abs().max() / a.abs().max()).item() for a, b in pairs)
 
 
-@every_network
+@with_attention
 @torch.no_grad()
 def test_equal_settings_give_the_network_itself(make: Small) -> None:
     source, target = noisy(make()).eval(), noisy(make()).eval()

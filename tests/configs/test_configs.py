@@ -16,6 +16,7 @@ from config_files import (  # noqa: E402
     FIRST,
     KINDS,
     ROOT,
+    SPVIT,
     TWINS,
     build_tiny_dataset,
     configs_in,
@@ -120,7 +121,19 @@ def build_model(config: Config) -> torch.nn.Module:
 
 
 def test_the_folders_hold_what_the_table_promises():
-    assert configs_in('mask_rcnn', 'retinanet') == sorted(case[0] for case in CASES)
+    names = [case[0] for case in CASES] + [name for name in SPVIT if name.startswith('mask_rcnn/')]
+    assert configs_in('mask_rcnn', 'retinanet') == sorted(names)
+
+
+def test_spvits_configs_are_those_of_its_released_networks():
+    released = ['spvit_deit_sm_l30_t32', 'spvit_deit_ti_l200_t10', 'spvit_swin_t_l28_t32']
+    for folder, pattern in (('mask_rcnn', '_fpn_1x_'), ('upernet', '_8xb2-160k_')):
+        names = [name for name in SPVIT if name.startswith(f'{folder}/')]
+        assert [re.search(f'_(spvit-.+?){pattern}', name)[1].replace('-', '_') for name in names] == released
+        for name, settings in zip(names, released, strict=True):
+            backbone = read(name).model.backbone
+            assert (backbone.settings, backbone.init_cfg.checkpoint) == (settings, '')
+            assert f'({settings}.pth)' in (ROOT / name).read_text()
 
 
 @pytest.mark.parametrize('name', CONFIGS)

@@ -19,11 +19,12 @@ from table import DFC, PVT_V2, SWIN, VIT, XCIT  # noqa: E402
 from tiny_images import write_classes  # noqa: E402
 
 from ss_backbones.classification.recipe import fit_schedule, scale_learning_rate  # noqa: E402
-from ss_backbones.networks import PRESETS  # noqa: E402
+from ss_backbones.networks import PRESETS, Swin, ViT  # noqa: E402
 
 INHERITED = [name for name in CLASSIFIERS if '/inherit/' in name]
 SS = [name for name in CLASSIFIERS if '/ss-' in name and name not in INHERITED]
 PROBES = {f'imagenet/dfc-deit-{name.split("_")[2]}_8xb128_in1k.py': name for name in DFC}
+SPVIT = [name for name in CLASSIFIERS if '/spvit-' in name]
 FINE = [name for name in SS if 'ft384' in name]
 EXTRA = ['imagenet/ss-pvtv2-b0_8xb128-distill_in1k.py', 'imagenet/ss-pvtv2-b0_8xb128-ema_in1k.py']
 
@@ -35,7 +36,9 @@ def test_the_folder_holds_every_model_and_its_twin() -> None:
     names += [f'ss-xcit-{row.arch.replace("_", "-")}_8xb128_in1k' for row in XCIT]
     expected = [f'imagenet/{name}.py' for name in names]
     assert sorted(SS) == sorted(expected + EXTRA)
-    assert sorted(CLASSIFIERS) == sorted([*SS, *(twin_of(name) for name in expected), *PROBES, *INHERITED])
+    assert sorted(CLASSIFIERS) == sorted([*SS, *(twin_of(name) for name in expected), *PROBES, *INHERITED, *SPVIT])
+    released = {name for network in (ViT, Swin) for name in network.named_settings}
+    assert {name.split('/')[1].split('_')[0].replace('-', '_') for name in SPVIT} == released
     assert [name.replace('inherit/', '') for name in INHERITED] == [name for name in SS if name not in (*EXTRA, *FINE)]
 
 
@@ -101,6 +104,28 @@ def test_the_recipe_of_fine_tuning(name: str) -> None:
         assert MODELS.build({**config.model, 'init_cfg': None}).backbone.img_size == (384, 384)
 
 
+@pytest.mark.parametrize('name', SPVIT)
+def test_the_recipe_of_spvit(name: str) -> None:
+    config, deit = read(name).copy(), read('imagenet/ss-vit-tiny_8xb128_in1k.py')
+    scale_learning_rate(config, world_size=8)
+    fit_schedule(config)
+    optimizer, (cosine,) = config.optim_wrapper.optimizer, config.param_scheduler
+    assert (optimizer.lr, optimizer.weight_decay, config.train_cfg.max_epochs) == (1e-4, 0.05, 130)
+    assert (cosine.type, cosine.begin, cosine.end, cosine.eta_min) == ('CosineAnnealingLR', 0, 130, 1e-5)
+    swin = {'spvit_swin_t_l28_t32': 0.2, 'spvit_swin_sm_l04_t55': 0.3, 'spvit_swin_bs_l01_t100': 0.5}
+    backbone = config.model.backbone
+    assert backbone.name == name.split('/')[1].split('_')[0].replace('-', '_')
+    assert backbone.drop_path_rate == swin.get(backbone.name, 0.1)
+    assert config.optim_wrapper.get('clip_grad') == (dict(max_norm=5.0) if backbone.name in swin else None)
+    assert config.train_dataloader.sampler.repeats == (1 if backbone.name in swin else 3)
+    assert config.train_dataloader.dataset == deit.train_dataloader.dataset
+    assert config.val_dataloader.dataset.transform.crop_pct == PRESETS[backbone.name].crop_pct == 0.875
+    assert config.test_dataloader == config.val_dataloader
+    assert config.model.init_cfg == dict(type='Pretrained', checkpoint='')
+    for key in ('mixup', 'random_erasing', 'label_smoothing'):
+        assert config.model[key] == deit.model[key]
+
+
 @pytest.mark.parametrize('name', INHERITED)
 def test_the_recipe_after_inheriting(name: str) -> None:
     config, scratch = read(name).copy(), read(name.replace('inherit/', ''))
@@ -135,6 +160,9 @@ def test_one_step(name: str, images: Path, tmp_path: Path, monkeypatch: pytest.M
     preset = PRESETS[config.model.backbone.name]
     arch = asdict(preset.network.archs[preset.arch])
     config.model.backbone.update(num_classes=2, arch=arch | shallow(arch))
+    if named := preset.network.named_settings.get(preset.settings):
+        blocks = named.blocks[: len(shallow(arch).get('depths', [1]))]
+        config.model.backbone.settings = [asdict(block) for block in blocks]
     config.model.init_cfg = None
     if config.model.get('teacher'):
         # any model of timm's is a teacher

@@ -17,6 +17,7 @@ pytest.importorskip('onnxscript')
 
 PVT = dict(embed_dims=(8, 16), depths=(1, 2), num_heads=(1, 2), sr_ratios=(4, 2), mlp_ratios=(2, 2))
 SETTINGS = [dict(pos_scale=1.0), dict(attn_split=0.25, mlp_split=0.5), dict(act='ReLU', attn_ratio=0.5)]
+MIXERS = [dict(mixer='conv3x3', hidden=19), dict(mixer='conv1x1'), {}, dict(mixer='skip')]
 VIT = dict(embed_dim=32, depth=4, num_heads=2)  # of four blocks the rule splits the tokens of the last
 SWIN = dict(embed_dim=8, depths=(1, 3), num_heads=(1, 2))  # of four blocks, of which one is shifted
 TYPES = {'SSPVTv2': SSPVTv2, 'SSSwin': SSSwin, 'SSViT': SSViT}
@@ -79,8 +80,20 @@ def assert_same(file: Path, network: nn.Module, *shapes: tuple[int, ...]) -> Non
         (pvt(settings=SETTINGS, linear_stages=0), 9),  # 2 x 2 tokens for the kernel of the second
         (vit(), 1),
         (vit(linear_blocks=(0, 1, 3)), 1),
+        (vit(settings=MIXERS), 1),
+        (vit(settings=MIXERS, fused=True, class_token=False), 1),
+        (swin(settings=[*MIXERS[:2], dict(mixer='skip'), MIXERS[0]]), 1),
     ],
-    ids=['pvt', 'linear', 'linear attention', 'vit', 'vit with linear attention'],
+    ids=[
+        'pvt',
+        'linear',
+        'linear attention',
+        'vit',
+        'vit with linear attention',
+        'vit mixers',
+        'vit fused mixers',
+        'swin without attention',
+    ],
 )
 def test_any_image_size(backbone: dict[str, object], least: int, run: Run, small: Callable, tmp_path: Path) -> None:
     config, checkpoint, network = small(backbone)
@@ -99,8 +112,9 @@ def test_any_image_size(backbone: dict[str, object], least: int, run: Run, small
         pvt(settings='uniform', bf16=True, with_cp=True, frozen_stages=1),
         vit(window_size=2, settings='uniform', pyramid=False, out_indices=(0, 3), class_token=False),
         swin(),
+        swin(settings=MIXERS),
     ],
-    ids=['uniform', 'windows', 'shifted windows'],
+    ids=['uniform', 'windows', 'shifted windows', 'swin mixers'],
 )
 def test_one_image_size(backbone: dict[str, object], run: Run, small: Callable, tmp_path: Path) -> None:
     config, checkpoint, network = small(backbone)

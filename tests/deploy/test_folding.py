@@ -24,6 +24,12 @@ SETTINGS = [
     BlockSetting(pos_scale=1.5),
     BlockSetting(mlp_split=0.25, pos_scale=2.0, act='ReLU'),
 ]
+MIXERS = [
+    BlockSetting(mixer='conv3x3', pos_scale=1.0, mlp_split=0.5),
+    BlockSetting(mixer='conv1x1', hidden=11),
+    BlockSetting(mixer='skip', act='ReLU'),
+    BlockSetting(),
+]
 PVT = dict(embed_dims=(8, 16, 24, 32), depths=(1, 1, 1, 1), num_heads=(1, 2, 3, 4), sr_ratios=(8, 4, 2, 1))
 VIT = dict(embed_dim=16, depth=4, num_heads=2)
 SWIN_ARCH = dict(embed_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 2, 2, 4))
@@ -64,7 +70,10 @@ KINDS: dict[str, Callable[[], nn.Module]] = {
         frozen_stages=2, drop_rate=0.3, attn_drop_rate=0.3, drop_path_rate=0.3, with_cp=True
     ),
     'swin': lambda: SSSwin(SWIN_ARCH, SETTINGS, img_size=64, window_size=3),
+    'swin mixers': lambda: SSSwin(SWIN_ARCH, MIXERS, img_size=64, window_size=3, drop_rate=0.3),
     'vit': vit,
+    'vit mixers': lambda: vit(settings=MIXERS),
+    'vit fused mixers': lambda: vit(settings=MIXERS, fused=True),
     'vit windows': lambda: vit(window_size=3, global_blocks=(-1,)),
     'vit ufo': lambda: vit(linear_blocks=(0, 3)),
     'vit tokens': lambda: vit(pyramid=False, out_indices=(0, 2), class_token=False),
@@ -84,6 +93,9 @@ def noisy(model: nn.Module) -> nn.Module:
                 parameter.copy_(0.5 * torch.randn_like(parameter) + name.endswith('weight'))
             else:
                 parameter.normal_(std=0.5 * parameter[0].numel() ** -0.5)
+        for name, buffer in model.named_buffers():
+            if name.endswith(('running_mean', 'running_var')):
+                buffer.uniform_(0.5, 1.5)
     return model.eval()
 
 

@@ -43,7 +43,7 @@ KEYS = Path(__file__).with_name('state_dict_keys.json')
 
 def test_the_tables_have_them_all() -> None:
     assert list(FIGURES) == list(PRESETS) == model_names()
-    assert sorted(PRESETS) == sorted(timm.list_models(['ss_*', 'dfc_*']))
+    assert sorted(PRESETS) == sorted(timm.list_models(['ss_*', 'spvit_*', 'dfc_*']))
     assert set(SMALL) == {preset.network for preset in PRESETS.values()} == set(CLASSIFIER_OF)
 
 
@@ -256,7 +256,7 @@ def test_drop_path_rises_linearly_or_not_at_all_and_dropout_acts_in_training_onl
     depth = len(make().all_blocks())
     rates = [block.drop_path.drop_prob for block in make(drop_path_rate=0.07 * (depth - 1)).all_blocks()]
     assert rates == pytest.approx([0.07 * (depth - 1 if issubclass(make.network, XCiT) else i) for i in range(depth)])
-    x = torch.randn(1, 3, 32, 32)
+    x = torch.randn(2, 3, 32, 32)
     names = ['drop_rate', 'attn_drop_rate', 'drop_path_rate', *['proj_drop_rate'] * make.is_classifier]
     if make.network is UFOViT:  # there are no attention weights to drop
         names.remove('attn_drop_rate')
@@ -373,7 +373,8 @@ def test_bad_arguments(make: Small, arguments: dict, error: type[Exception], tex
     [
         (dict(attn_split=0.5, attn_ratio=0.5), 'needs attn_ratio=1'),
         (dict(attn_ratio=0.01), 'attn_ratio=0.01 leaves a head of .* channels with none'),
-        (dict(mlp_ratio=0.001), 'mlp_ratio=0.001|mlp_ratio makes 0 hidden channels'),
+        (dict(mlp_ratio=0.001), 'mlp_ratio=0.001|makes 0 hidden channels .* larger mlp_ratio'),
+        (dict(hidden=1, mlp_split=0.5), 'makes 1 hidden channels .* bypass .* or hidden'),
     ],
 )
 @simplest_backbones

@@ -15,7 +15,7 @@ def without_values(make: Small) -> nn.Module:
         model = make()
     model.to_empty(device='cpu')
     for tensor in (*model.parameters(), *model.buffers()):
-        tensor.data.fill_(float('nan') if tensor.is_floating_point() else -1)
+        tensor.data.fill_(float('nan') if tensor.is_floating_point() else 7)
     return model
 
 
@@ -36,6 +36,7 @@ def test_init_weights_gives_what_the_constructor_gives(make: Small) -> None:
         assert spread[1] == pytest.approx(spread[0], rel=6 / count**0.5), key
         assert abs(ours.mean() - value.mean()) < 8 * spread[0] / count**0.5, key
     ramps = [m for m in model.modules() if isinstance(m, Mlp) and m.ramp]
+    assert len(ramps) == sum(setting.pos_scale > 0 for setting in model.settings)
     assert bool(ramps) == (make.options.get('settings') != 'uniform')
     for mlp in ramps:
         ramp = mlp.ramp * torch.arange(mlp.hidden) / (mlp.hidden - 1)

@@ -40,6 +40,22 @@ def test_the_official_outputs(name: str, ramp: str) -> None:
                 reference.check(feature, *expected)
 
 
+@needs_reference
+@pytest.mark.parametrize('form', ['as trained', 'fused', 'folded'])
+@pytest.mark.parametrize('name', ['spvit_deit_ti_l200_t10', 'spvit_swin_t_l28_t32'])
+def test_the_official_outputs_of_spvit(name: str, form: str) -> None:
+    model = timm.create_model(name, fused=form == 'fused').double().eval()
+    report = ss_backbones.load_weights(model, {'model': reference.weights(name, model)})
+    assert report.share == 1 and not report.unexpected
+    model = ss_backbones.fold(model) if form == 'folded' else model
+    features_of = stages if 'swin' in name else blocks
+    with torch.no_grad():
+        for image, logits, features in reference.cases(name):
+            np.testing.assert_allclose(model(image).numpy(), logits, rtol=1e-9, atol=1e-11)
+            for feature, expected in zip(features_of(model, image), features, strict=True):
+                reference.check(feature, *expected)
+
+
 def blocks(model: nn.Module, image: Tensor) -> list[Tensor]:
     return model.forward_tokens(image, after=(0, 1, 6, 11))[1]
 

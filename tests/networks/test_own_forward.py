@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_full_backward_hook
 from torch.nn.utils import parametrizations, prune
 
-from ss_backbones.layers import Block, DfcMlp, LocalBlock, chunking
+from ss_backbones.layers import DfcMlp, LocalBlock, chunking
 
 # timm's class attention hands its probability to the fused product
 _OF_A_PRODUCT = ('cls_attn_blocks.0.attn.attn_drop', 'cls_attn_blocks.1.attn.attn_drop')
@@ -267,13 +267,15 @@ class Lora(nn.Module):
 @every_classifier
 def test_low_rank_adapters_learn_and_merge(make: Small) -> None:
     model = noisy(make()).double().train()
-    # DFC MLPs have no second linear, so there the gates get the adapters
-    names = [n for n, _ in model.named_modules() if n.endswith(('mlp.fc2', 'dfc.gate', 'attn.proj', 'mlp.fc1'))]
+    # DFC MLPs have no second linear, so there the gates get the adapters; convolution mixers have none
+    linear = [n for n, m in model.named_modules() if isinstance(m, nn.Linear)]
+    names = [n for n in linear if n.endswith(('mlp.fc2', 'dfc.gate', 'attn.proj', 'mlp.fc1'))]
     for name in names:
         put(model, name, Lora(model.get_submodule(name)))
     model(image()).square().sum().backward()
     adapters = [model.get_submodule(name) for name in names]
-    assert len(adapters) == 3 * sum(isinstance(m, Block | ClassAttentionBlock) for m in model.modules())
+    with_proj = sum(2 + (setting.mixer in ('attention', 'ufo')) for setting in model.settings)
+    assert len(adapters) == with_proj + 3 * sum(isinstance(m, ClassAttentionBlock) for m in model.modules())
     assert all(a.up.weight.grad.abs().max() > 1e-8 and a.down.weight.grad.abs().max() > 1e-8 for a in adapters)
     for mode in ('eval', 'inference'):
         adapted = run(model, mode)
