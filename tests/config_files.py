@@ -16,6 +16,7 @@ CLASSIFIERS = [name for name in _ALL if name.startswith('imagenet/')]
 SWAPPED = [name for name in _ALL if name.startswith('swapped/')]  # made by ss-backbones swap
 CONFIGS = [name for name in _ALL if name not in (*CLASSIFIERS, *SWAPPED)]  # of mmdet and mmseg
 SPVIT = [name for name in CONFIGS if '_spvit-' in name]  # each is an SS config with other settings
+UFO = [name for name in CONFIGS if '_ufo-vit-' in name]  # UFO-ViT, which has no SS in it
 # in a file's name: the family, and its plain twin
 TWINS = {'ss-pvtv2': 'pvtv2', 'ss-swin': 'swin', 'ss-vit': 'deit', 'ss-xcit': 'xcit'}
 
@@ -29,11 +30,14 @@ def _kind_of(name: str) -> str:
     """What configs that differ in the arch, the attention and the settings of their backbones have in common."""
     name = re.sub('_spvit-(deit|swin)-[^_]+', lambda match: f'_ss-{ {"deit": "vit"}.get(match[1], match[1]) }-x', name)
     ours = next((name.replace(f'{twin}-', f'{ss}-') for ss, twin in TWINS.items() if f'_{twin}-' in name), name)
-    return re.sub(r'(_ss-[a-z]+\d?)-[a-z0-9]+(-\d+)?(-ufo)?_', r'\1_', ours)
+    return re.sub(r'(_(?:ss-[a-z]+\d?|ufo-vit))-[a-z0-9]+(-\d+)?(-ufo)?_', r'\1_', ours)
 
 
 FIRST = {
-    name: min((c for c in CONFIGS if '_ss-' in c and _kind_of(c) == _kind_of(name)), key=lambda c: ('-ufo_' in c, c))
+    name: min(
+        (c for c in CONFIGS if ('_ss-' in c or c in UFO) and _kind_of(c) == _kind_of(name)),
+        key=lambda c: ('-ufo_' in c, c),
+    )
     for name in CONFIGS
 }
 KINDS = sorted(set(FIRST.values()))  # one config of each recipe for each family, see test_configs_of_a_kind

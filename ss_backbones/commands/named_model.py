@@ -55,7 +55,7 @@ def _from_timm(name: str, options: Mapping[str, Any]) -> nn.Module:
     from ..timm_models import model_names
 
     if not timm.is_model(name):
-        near = ', '.join(timm.list_models(f'*{name}*')[:5] or timm.list_models('ss_*'))
+        near = ', '.join(timm.list_models(f'*{name}*')[:5] or model_names())
         raise UsageError(f'{name!r} is neither a timm model nor a config file. Perhaps: {near}')
     if options and name not in model_names():
         raise UsageError(f"{', '.join(options)}: that is for this package's models; {name} has none.")

@@ -204,7 +204,7 @@ def name_and_options(what: str, model: Mapping[str, object]) -> tuple[str, dict[
     options = dict(model)
     name = options.pop('name', None)
     if not isinstance(name, str) or not timm.is_model(name):
-        near = timm.list_models(f'*{name}*')[:3] or timm.list_models('ss_*')
+        near = timm.list_models(f'*{name}*')[:3] or model_names()
         raise ValueError(f'{what}: name={name!r} is no timm model; there are {", ".join(near)}.')
     return name, options
 

@@ -19,12 +19,13 @@ from table import DFC, PVT_V2, SWIN, VIT, XCIT  # noqa: E402
 from tiny_images import write_classes  # noqa: E402
 
 from ss_backbones.classification.recipe import fit_schedule, scale_learning_rate  # noqa: E402
-from ss_backbones.networks import PRESETS, Swin, ViT  # noqa: E402
+from ss_backbones.networks import PRESETS, Swin, UFOViT, ViT  # noqa: E402
 
 INHERITED = [name for name in CLASSIFIERS if '/inherit/' in name]
 SS = [name for name in CLASSIFIERS if '/ss-' in name and name not in INHERITED]
 PROBES = {f'imagenet/dfc-deit-{name.split("_")[2]}_8xb128_in1k.py': name for name in DFC}
 SPVIT = [name for name in CLASSIFIERS if '/spvit-' in name]
+UFO = [f'imagenet/ufo-vit-{arch}_8xb128_in1k.py' for arch in UFOViT.archs]
 FINE = [name for name in SS if 'ft384' in name]
 EXTRA = ['imagenet/ss-pvtv2-b0_8xb128-distill_in1k.py', 'imagenet/ss-pvtv2-b0_8xb128-ema_in1k.py']
 
@@ -36,7 +37,9 @@ def test_the_folder_holds_every_model_and_its_twin() -> None:
     names += [f'ss-xcit-{row.arch.replace("_", "-")}_8xb128_in1k' for row in XCIT]
     expected = [f'imagenet/{name}.py' for name in names]
     assert sorted(SS) == sorted(expected + EXTRA)
-    assert sorted(CLASSIFIERS) == sorted([*SS, *(twin_of(name) for name in expected), *PROBES, *INHERITED, *SPVIT])
+    assert sorted(CLASSIFIERS) == sorted(
+        [*SS, *(twin_of(name) for name in expected), *PROBES, *INHERITED, *SPVIT, *UFO]
+    )
     released = {name for network in (ViT, Swin) for name in network.named_settings}
     assert {name.split('/')[1].split('_')[0].replace('-', '_') for name in SPVIT} == released
     assert [name.replace('inherit/', '') for name in INHERITED] == [name for name in SS if name not in (*EXTRA, *FINE)]
@@ -57,7 +60,7 @@ def test_a_twin_differs_in_its_settings_alone(name: str) -> None:
     assert sum(p.numel() for p in plain.parameters()) == sum(p.numel() for p in theirs.parameters())
 
 
-@pytest.mark.parametrize('name', [*(name for name in SS if name not in FINE), *PROBES])
+@pytest.mark.parametrize('name', [*(name for name in SS if name not in FINE), *PROBES, *UFO])
 def test_the_recipe_of_deit(name: str) -> None:
     config = read(name).copy()
     assert config.train_dataloader.batch_size == 128
@@ -81,7 +84,7 @@ def test_the_recipe_of_deit(name: str) -> None:
     # of PVTv2's own recipe; DeiT has 0.1 and no clipping
     large = name.split('/')[1].startswith(('ss-pvtv2-b3', 'ss-pvtv2-b4', 'ss-pvtv2-b5'))
     of_swin = {'ss-swin-tiny': 0.2, 'ss-swin-small': 0.3, 'ss-swin-base': 0.5}
-    of_xcit = 0.05 if '/ss-xcit-' in name else 0.1
+    of_xcit = 0.05 if '/ss-xcit-' in name or name in UFO else 0.1
     rate = of_swin.get(name.split('/')[1].split('_')[0], 0.3 if large else of_xcit)
     assert config.model.backbone.drop_path_rate == rate
     assert config.optim_wrapper.get('clip_grad') == (dict(max_norm=1.0) if large else None)

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip('mmseg')
 
 import numpy as np  # noqa: E402
-from config_files import KINDS, SPVIT, TWINS, build_tiny_dataset, configs_in, load  # noqa: E402
+from config_files import KINDS, SPVIT, TWINS, UFO, build_tiny_dataset, configs_in, load  # noqa: E402
 
 CROP = (512, 512)
 UPERNET = 'upernet/upernet_{}_8xb2-160k_ade20k-512x512.py'
@@ -112,7 +112,7 @@ CASES = [
 
 
 def test_the_folders_hold_what_the_table_promises():
-    names = [case[0] for case in CASES] + [name for name in SPVIT if name.startswith('upernet/')]
+    names = [case[0] for case in CASES] + [name for name in (*SPVIT, *UFO) if name.startswith('upernet/')]
     assert configs_in('upernet', 'semantic_fpn') == sorted(names)
 
 

@@ -43,7 +43,7 @@ KEYS = Path(__file__).with_name('state_dict_keys.json')
 
 def test_the_tables_have_them_all() -> None:
     assert list(FIGURES) == list(PRESETS) == model_names()
-    assert sorted(PRESETS) == sorted(timm.list_models(['ss_*', 'spvit_*', 'dfc_*']))
+    assert sorted(PRESETS) == sorted(timm.list_models(['ss_*', 'spvit_*', 'ufo_*', 'dfc_*']))
     assert set(SMALL) == {preset.network for preset in PRESETS.values()} == set(CLASSIFIER_OF)
 
 

@@ -1,0 +1,13 @@
+_base_ = './upernet_ufo-vit-tiny_8xb2-160k_ade20k-512x512.py'
+
+# ImageNet weights of exactly this model: none are public. Train the classifier (configs/imagenet/
+# ufo-vit-small_8xb128_in1k.py) and put the file's path here, or pass
+# --cfg-options model.backbone.init_cfg.checkpoint=FILE. To train from random weights on purpose:
+# --cfg-options model.backbone.init_cfg=None
+checkpoint = ''
+
+model = dict(
+    backbone=dict(arch='small', init_cfg=dict(checkpoint=checkpoint)),
+    decode_head=dict(in_channels=[384, 384, 384, 384]),
+    auxiliary_head=dict(in_channels=384),
+)
