@@ -103,15 +103,25 @@ def top1(model: nn.Module, data: Data) -> float:
     return 100 * right / len(data['val'][1])
 
 
-def parse(description: str, networks: Sequence[str], ways: Sequence[str], seeds: Sequence[int]) -> argparse.Namespace:
-    """The command line of an experiment, with these for what it does not say."""
+def parse(
+    description: str,
+    networks: Sequence[str],
+    ways: Sequence[str],
+    seeds: Sequence[int],
+    epochs: int = 10,
+    images: int | None = None,
+) -> argparse.Namespace:
+    """The command line of an experiment, with these for what it does not say; one without images takes all."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('data', type=Path)
     parser.add_argument('out', type=Path)
-    parser.add_argument('--networks', nargs='+', choices=NETWORKS, default=networks)
+    if networks:
+        parser.add_argument('--networks', nargs='+', choices=NETWORKS, default=networks)
+    if images:
+        parser.add_argument('--images', type=int, default=images, help='of the training, for each epoch')
     parser.add_argument('--ways', nargs='+', choices=ways, default=ways)
     parser.add_argument('--seeds', nargs='+', type=int, default=seeds)
-    parser.add_argument('--epochs', type=int, default=10)
+    parser.add_argument('--epochs', type=int, default=epochs)
     parser.add_argument('--seconds', type=float, default=math.inf, help='a run ends with the epoch that reaches them')
     parser.add_argument('--device', default='cpu')
     return parser.parse_args()

@@ -58,6 +58,15 @@ def test_an_experiment_goes_on_where_it_was(
         assert min(picture.size) > 200
 
 
+def test_attention_of_every_kind_trains(data: Path, tmp_path: Path) -> None:
+    out, ways = tmp_path / 'out.csv', ('deit', 'xcit', 'ufo', 'l2-q', 'l2-kv', 'none', 'softmax')
+    run('attention.py', data, out, '--ways', *ways, '--seeds', '0', '--epochs', '1', '--images', '40', cwd=tmp_path)
+    rows = {row['way']: row for row in csv.DictReader(out.open())}
+    assert tuple(rows) == ways and all(float(row['loss']) < 10 for row in rows.values())
+    sizes = [int(row['parameters']) for row in rows.values()]
+    assert max(sizes) < 1.25 * min(sizes)
+
+
 def test_configs_are_counted(tmp_path: Path) -> None:
     pytest.importorskip('mmdet')
     run('count_swaps.py', tmp_path / 'out.csv', '--match', 'atss_', '--arch', 'b0', cwd=tmp_path)
