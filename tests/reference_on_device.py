@@ -13,9 +13,6 @@ import torch
 
 import ss_backbones
 
-NAMES = ('ss_pvt_v2_b0', 'ss_vit_tiny_patch16_224')
-
-
 def main(device: str, folder: str = '') -> int:
     """Compare logits in float64 and float32, and print the largest differences."""
     ss_backbones.register()
@@ -23,7 +20,7 @@ def main(device: str, folder: str = '') -> int:
         reference.FOLDER = Path(folder)
     torch.backends.cudnn.allow_tf32 = False
     wrong = 0
-    for name in NAMES:
+    for name in sorted(path.stem for path in reference.FOLDER.glob('*.json') if timm.is_model(path.stem)):
         for dtype, allowed in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
             model = timm.create_model(name).double().eval()
             model.load_state_dict(reference.weights(name, model))
