@@ -141,7 +141,7 @@ class _Checks:
     def recomputed(self) -> float:
         network = self.with_cp().to(self.device, torch.float64)
         network.load_state_dict(self.network.state_dict())
-        return self.gradients_error(network.train())
+        return self.gradients_error(network.eval())  # as the other one, whose BatchNorm has its statistics
 
     def frozen(self) -> float:
         """Gradients of what is not frozen; everything frozen has none."""
