@@ -13,6 +13,7 @@ import torch
 
 import ss_backbones
 
+
 def main(device: str, folder: str = '') -> int:
     """Compare logits in float64 and float32, and print the largest differences."""
     ss_backbones.register()

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from ss_backbones.benchmark import blocks, steps
 from ss_backbones.benchmark.blocks import Cost, block_rows, costs, count_blocks, time_blocks
 from ss_backbones.complexity import complexity
+from ss_backbones.layers import UfoClassAttention
+from ss_backbones.layers.linear_attention import HeadLinear
 from ss_backbones.networks import Network
 
 
@@ -99,6 +101,10 @@ def _outside(network: Network, x: Tensor) -> int:
             layer.register_forward_hook(count)
         elif isinstance(layer, ClassAttn):  # of one query with all keys, and with all values
             layer.register_forward_hook(lambda _, given, out: found.append(2 * given[0].shape[1] * out.numel()))
+        elif isinstance(layer, HeadLinear):
+            layer.register_forward_hook(lambda m, given, out: found.append(out.numel() * m.weight.shape[2]))
+        elif isinstance(layer, UfoClassAttention):  # keys by values, and one query by that
+            layer.register_forward_hook(lambda m, given, out: found.append((given[0].shape[1] + 1) * 16 * m.head_dim))
     with torch.no_grad():
         network(x)
     return sum(found)

@@ -4,18 +4,21 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_networks import BACKBONES, CLASSIFIERS, Small, noisy, outputs, simplest
+from small_networks import BACKBONES, CLASSIFIERS, SIMPLEST, Small, noisy, outputs, simplest
 from torch import Tensor, nn
 
 from ss_backbones import BlockSetting
 from ss_backbones.compress import inherit_blocks
 from ss_backbones.errors import UsageError
 from ss_backbones.layers import Attention, Mlp
-from ss_backbones.networks import XCiT, network_in
+from ss_backbones.networks import UFOViT, XCiT, network_in
 
 # those with something else in its place are refused, see networks/test_spvit.py
 WITH_ATTENTION = [make for make in (*BACKBONES, *CLASSIFIERS) if 'mixers' not in make.name]
 with_attention = pytest.mark.parametrize('make', WITH_ATTENTION, ids=str)
+
+# linear attention is inherited with its widths alone
+with_softmax = pytest.mark.parametrize('make', [make for make in SIMPLEST if make.network is not UFOViT], ids=str)
 
 pytestmark = pytest.mark.usefixtures('float64')
 
@@ -109,7 +112,7 @@ def test_without_a_bypass_the_second_linear_takes_its_place(make: Small) -> None
     assert difference(source, target) < EXACT
 
 
-@simplest
+@with_softmax
 @torch.no_grad()
 def test_wider_layers_compute_the_same(make: Small) -> None:
     settings = [replace(s, mlp_ratio=s.mlp_ratio + 1, attn_ratio=1.5) for s in plain(make)]
@@ -140,7 +143,7 @@ def copied(source: nn.Module, target: nn.Module) -> None:
         own.copy_(part[tuple(slice(0, size) for size in own.shape)])
 
 
-@simplest
+@with_softmax
 @pytest.mark.parametrize(
     'change',
     [
@@ -164,7 +167,7 @@ def test_other_settings_leave_less_over_than_copies_do(make: Small, change: dict
     assert difference(source, target, new) < 0.6 * by_hand
 
 
-@simplest
+@with_softmax
 @torch.no_grad()
 def test_ss_out_of_a_plain_network_and_again_the_same(make: Small) -> None:
     source, target = pair(make, 'uniform', 'specific')
@@ -196,7 +199,7 @@ def test_errors_are_those_of_the_tokens() -> None:
         assert error == pytest.approx((left / added).item(), rel=1e-9)
 
 
-@simplest
+@with_softmax
 @torch.no_grad()
 def test_images_of_several_sizes(make: Small) -> None:
     source, target = pair(make, 'uniform', 'specific')

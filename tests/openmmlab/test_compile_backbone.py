@@ -20,10 +20,11 @@ from table import MODELS, PVT_V2  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch._dynamo.utils import counters  # noqa: E402
 
-from ss_backbones import SSPVTv2, SSViT  # noqa: E402
+from ss_backbones import SSPVTv2, SSViT, SSXCiT  # noqa: E402
 from ss_backbones.errors import UsageError  # noqa: E402
 from ss_backbones.networks.pvt_v2 import ARCHS as PVT_V2_ARCHS  # noqa: E402
 from ss_backbones.networks.vit import ARCHS as VIT_ARCHS  # noqa: E402
+from ss_backbones.networks.xcit import ARCHS as XCIT_ARCHS  # noqa: E402
 from ss_backbones.openmmlab.compile_backbone import CompileBackboneHook  # noqa: E402
 
 
@@ -32,6 +33,8 @@ def tiny(arch: str) -> tuple[type[nn.Module], dict[str, object]]:
     if arch in PVT_V2_ARCHS:
         small = {'embed_dims': (8, 8, 10, 16), 'depths': (1, 1, 1, 1), 'mlp_ratios': (2, 2, 2, 2)}
         return SSPVTv2, asdict(replace(PVT_V2_ARCHS[arch], **small))
+    if arch in XCIT_ARCHS:
+        return SSXCiT, asdict(replace(XCIT_ARCHS[arch], embed_dim=16, depth=2, num_heads=2))
     return SSViT, asdict(replace(VIT_ARCHS[arch], embed_dim=12, depth=2, num_heads=3))
 
 
