@@ -4,11 +4,12 @@ import math
 import os
 import resource
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import torch
 from mmengine.dist import get_world_size, is_main_process, master_only
@@ -182,6 +183,19 @@ class Runner(MMEngineRunner):
                 self.logger.warning(f'{self.work_dir} has no checkpoint to go on from: the training begins anew.')
         super().load_or_resume()
 
+    def load_checkpoint(self, filename: str, *positional: Any, **options: Any) -> dict:
+        """As mmengine's, with words for an address that cannot be reached.
+
+        Raises:
+            CheckpointError: It cannot.
+        """
+        with _downloads(filename):
+            return super().load_checkpoint(filename, *positional, **options)
+
+    def _init_model_weights(self) -> None:
+        with _downloads("what the model's init_cfg names"):
+            super()._init_model_weights()
+
     def resume(self, filename: str, *positional: Any, **options: Any) -> None:
         """As mmengine's, with words for the states of an optimizer or of schedules that are another config's.
 
@@ -254,3 +268,14 @@ class Runner(MMEngineRunner):
             f'{rest} (hours:minutes:seconds), without validation. Nothing was written.'
         )
         return self.model
+
+
+@contextmanager
+def _downloads(what: str) -> Iterator[None]:
+    """Turn the errors of urllib, which mmengine downloads with, into words."""
+    try:
+        yield
+    except URLError as error:
+        raise CheckpointError(
+            f'{what} cannot be downloaded ({reason(error)}). Copy it to this machine and give the path.'
+        ) from error

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -240,6 +241,21 @@ def test_weights_alone_begin_a_training_with_averages(trained: Path, tmp_path: P
     run.register_hook(dict(type='EMAHook'))
     run.train()
     assert run.iter == 1
+
+
+def test_an_address_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def no_names(*arguments: object, **options: object) -> None:
+        raise socket.gaierror(-3, 'Temporary failure in name resolution')
+
+    monkeypatch.setattr(socket, 'getaddrinfo', no_names)
+    said = 'cannot be downloaded .*name resolution.*Copy it to this machine'
+    run = runner(tmp_path, [1.0], load_from='https://host.invalid/x.pth')
+    with pytest.raises(CheckpointError, match=f'https://host.invalid/x.pth {said}'):
+        run.train()
+    run = runner(tmp_path / 'other', [1.0])
+    run.model.init_cfg = dict(type='Pretrained', checkpoint='https://host.invalid/y.pth')
+    with pytest.raises(CheckpointError, match=f"what the model's init_cfg names {said}"):
+        run.train()
 
 
 @pytest.mark.parametrize('error', [OSError(28, 'No space left on device'), RuntimeError('PytorchStreamWriter failed')])
