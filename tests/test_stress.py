@@ -1,18 +1,23 @@
 """The scripts in tools/stress in short, and whether they see what is wrong; real kills are too long for tests."""
 
 import sys
+import urllib.request
+from pathlib import Path
 
 import corruptions
+import ddp
+import halves
 import kills
+import offline
 import pytest
 import sizes
 import torch
-from small_networks import BACKBONES
+from small_networks import BACKBONES, SIMPLEST, outputs
 from torch import nn
 
 from ss_backbones.checkpoints import files
 
-SCRIPTS = [corruptions, kills, sizes]
+SCRIPTS = [corruptions, ddp, halves, kills, offline, sizes]
 
 
 @pytest.mark.parametrize('script', SCRIPTS, ids=lambda script: script.__name__)
@@ -53,6 +58,54 @@ def map_of(network: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
         mean * torch.ones(len(x), channels, -(-x.shape[2] // stride), -(-x.shape[3] // stride))
         for channels, stride in zip(network.channels, network.strides, strict=True)
     ]
+
+
+def test_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = BACKBONES[0]
+    counts, wrong, worst = halves.run([make], 1, seed=0)
+    assert counts == {f'{make}, {dtype}': {'right': 1} for dtype in ('bfloat16', 'float16')} and not wrong
+    assert 0 < worst[torch.float16] < worst[torch.bfloat16] < 0.05
+    forward = make.cls.forward
+    lost = lambda self, x: tuple(m * 1.1 if torch.is_autocast_enabled('cpu') else m for m in forward(self, x))  # noqa: E731
+    monkeypatch.setattr(make.cls, 'forward', lost)
+    _, wrong, _ = halves.run([make], 1, seed=0)
+    assert len(wrong) == 2 and all('an output is 0.1 away' in text for text in wrong)
+    monkeypatch.setattr(make.cls, 'forward', lambda self, x: forward(self, x)[:-1])
+    _, wrong, _ = halves.run([make], 1, seed=0)
+    assert len(wrong) == 2 and all('parameters get no finite gradient' in text for text in wrong)
+
+
+def test_ddp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one process, and then with a level that nothing uses, at which DDP stops, and with other maps."""
+    make = next(make for make in SIMPLEST if str(make) == 'xcit backbone')
+
+    def run(name: str) -> tuple:
+        (tmp_path / name).mkdir()
+        ddp.work(0, 1, str(tmp_path / name), str(make), 0)
+        return ddp.read(str(tmp_path / name), 1)
+
+    cases = list(ddp.cases_of(make))
+    monkeypatch.setattr(ddp, 'cases_of', lambda make: cases[:2])
+    assert run('right') == ({str(make): {'right': 2}}, [])
+    monkeypatch.setattr(ddp, 'outputs', lambda model, x: outputs(model, x)[1:])
+    _, wrong = run('level')
+    assert len(wrong) == 2 and all('finished reduction in the prior iteration' in text for text in wrong)
+    monkeypatch.setattr(ddp, 'outputs', outputs)
+    forward = make.cls.forward
+    monkeypatch.setattr(
+        make.cls, 'forward', lambda self, x: tuple(m * (1 + 0.1 * (self.with_cp)) for m in forward(self, x))
+    )
+    monkeypatch.setattr(ddp, 'cases_of', lambda make: [case for case in cases if case['with_cp']][:1])
+    _, wrong = run('other')
+    assert 'is another one' in str(wrong)
+
+
+def test_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, wrong = offline.run(1, seed=0)
+    assert counts == {way: {'right': 1} for way in offline.WAYS} and not wrong
+    monkeypatch.setattr(offline, 'WAYS', {'urllib': urllib.request.urlopen, 'nothing': lambda address: None})
+    _, wrong = offline.run(1, seed=0)
+    assert 'URLError' in wrong[0] and 'nothing is said' in wrong[1]
 
 
 def test_kills_compare_checkpoints(tmp_path) -> None:  # noqa: ANN001

@@ -60,7 +60,10 @@ def run_script(tool: str, argv: Sequence[str], program: str) -> None:
         resume=resume,
         work_dir=arguments.work_dir,
         dry_run=dry_run,
+        distributed=arguments.launcher not in (None, 'none'),
     )
+    if launch.warning:
+        sys.stderr.write(f'{program}: warning: {launch.warning}\n')
     script, work_dir = str(_script(launch.library, tool)), launch.work_dir
     pairs = [*arguments.cfg_options]
     if not launch.own_runner:

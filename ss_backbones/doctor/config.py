@@ -73,7 +73,8 @@ def _model(config: Config, name: str, library: str) -> str:
     from ..openmmlab.swapping.verifying import check_fit
 
     check_model(config.to_dict(), 'train', name)
-    check_fit(config, name, library)
+    if idle := check_fit(config, name, library):
+        raise Problem(idle, '', Level.WARNING)
     return f'{config.model.get("type")} with {(config.model.get("backbone") or {}).get("type")}: the parts fit'
 
 

@@ -32,11 +32,13 @@ class Launch:
         library: 'mmdet' or 'mmseg'.
         work_dir: Of the run; None for the script's own choice.
         own_runner: Whether the config names its Runner.
+        warning: What will be in the way of the result, in words.
     """
 
     library: str
     work_dir: str | None
     own_runner: bool
+    warning: str = ''
 
 
 def check_launch(
@@ -48,6 +50,7 @@ def check_launch(
     resume: str | None = None,
     work_dir: str | None = None,
     dry_run: bool = False,
+    distributed: bool = False,
 ) -> Launch:
     """Find the library that a config is for, and what would stop its script.
 
@@ -59,12 +62,14 @@ def check_launch(
         resume: What --resume is given, if anything.
         work_dir: What --work-dir is given.
         dry_run: Nothing will be written.
+        distributed: There are several processes.
 
     Returns:
         What the script needs to be told.
 
     Raises:
-        UsageError: The config, the paths in it, or its backbone cannot work, or the work dir is another run's.
+        UsageError: The config, the paths in it, or its backbone cannot work, or the work dir is another run's; or the
+            training is distributed and leaves parameters of the backbone out, at which DDP stops.
         CheckpointError: The checkpoint cannot be read.
     """
     read = read_config(name, options)
@@ -83,11 +88,18 @@ def check_launch(
     own_runner = 'runner_type' in config
     if tool == 'test':
         return Launch(library, work_dir, own_runner)
-    check_fit(read, name, library)
+    idle = check_fit(read, name, library)
+    if idle and distributed and not _finds_unused(config):
+        raise UsageError(f'{idle} Without either, DDP stops in its second step.')
     work_dir = work_dir or config.get('work_dir') or f'work_dirs/{Path(name.rpartition("::")[2]).stem}'
     if resume is None and not config.get('resume') and not dry_run:
         check_unused(work_dir)
-    return Launch(library, work_dir, own_runner)
+    return Launch(library, work_dir, own_runner, idle)
+
+
+def _finds_unused(config: Mapping[str, Any]) -> bool:
+    """Whether DDP looks for parameters without a gradient, where mmengine reads it."""
+    return bool((config.get('model_wrapper_cfg') or config).get('find_unused_parameters'))
 
 
 def _check_checkpoint(path: str, where: str) -> None:

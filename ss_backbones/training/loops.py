@@ -12,10 +12,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..registry import LOOPS
+from .resume import LENGTH
 from .seeds import seed_of, seed_step
 
-# What checkpoints hold, so that a change of it is seen: batches of an epoch, and what the learning rate is meant for
-_LENGTH, _RECIPE = 'epoch_length', 'recipe'
+_RECIPE = 'recipe'  # where checkpoints hold what the learning rate is meant for, so that a change of it is seen
 
 
 @LOOPS.register_module()
@@ -37,7 +37,7 @@ class EpochLoop(EpochBasedTrainLoop):
         """Train for what is left of the epoch."""
         length = len(self.dataloader)
         done = self._iter - self._epoch * length
-        self.runner.message_hub.update_info(_LENGTH, length)
+        self.runner.message_hub.update_info(LENGTH, length)
         self.runner.optim_wrapper.initialize_count_status(self.runner.model, done, length)
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
@@ -48,7 +48,7 @@ class EpochLoop(EpochBasedTrainLoop):
 
     def _check_position(self) -> None:
         length = len(self.dataloader)
-        if 0 <= self._iter - self._epoch * length <= length == self.runner.message_hub.get_info(_LENGTH, length):
+        if 0 <= self._iter - self._epoch * length <= length == self.runner.message_hub.get_info(LENGTH, length):
             return
         print_log(
             f'The checkpoint stands at iteration {self._iter}, epoch {self._epoch}; an epoch has {length} iterations '

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ..errors import CheckpointError, UsageError
 
 # The families of checkpoints, each numbered; not best_*.pth, which have no optimiser.
 _FAMILIES = ('epoch_*.pth', 'iter_*.pth', 'preempted.pth')
+LENGTH = 'epoch_length'  # where checkpoints of trainings by epochs hold an epoch's batches, so that a change is seen
 
 
 def checkpoints_in(work_dir: str) -> list[Path]:
@@ -27,15 +29,76 @@ def checkpoints_in(work_dir: str) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class Newest:
-    """A checkpoint to go on from: how far its training was, in iterations, its file, and the seed of the run."""
+class Standing:
+    """Where the training of a checkpoint stood: iterations that were done, its file, and the seed of the run.
+
+    ``by_epoch`` is whether it counted epochs; None where the checkpoint does not tell.
+    """
 
     iteration: int
     path: str
     seed: int | None
+    by_epoch: bool | None
 
 
-def newest_checkpoint(work_dir: str) -> Newest | None:
+def standing_of(checkpoint: Mapping[str, object], path: str) -> Standing:
+    """Where the training of a checkpoint stood.
+
+    Args:
+        checkpoint: What the file holds.
+        path: The file.
+
+    Raises:
+        CheckpointError: A training cannot go on from it: it has weights alone, or its other parts are no states.
+    """
+    meta, hub = checkpoint.get('meta'), checkpoint.get('message_hub')
+    absent = [key for key in ('meta', 'message_hub', 'optimizer') if not isinstance(checkpoint.get(key), Mapping)]
+    begin = f'To begin a new run from its weights, without --resume: --work-dir DIR --cfg-options load_from={path}'
+    if absent:
+        weights = not any(checkpoint.get(key) is not None for key in absent)
+        raise CheckpointError(
+            f'A training cannot go on from {path}: '
+            + ('it has weights, and ' if weights else '')
+            + f'no state of a training under {", ".join(absent)}. {begin} (or model.backbone.init_cfg, for those of a '
+            'backbone alone).'
+        )
+    for key in ('iter', 'epoch'):
+        if type(meta.get(key)) is not int or meta[key] < 0:
+            raise CheckpointError(
+                f'A training cannot go on from {path}: its meta has {key}={meta.get(key)!r}, expected the number of '
+                f'those that were done. {begin}'
+            )
+    seed, info = meta.get('seed'), hub.get('runtime_info')
+    if seed is not None and type(seed) is not int:
+        raise CheckpointError(f'A training cannot go on from {path}: its seed is {seed!r}, expected a number. {begin}')
+    if not all(isinstance(hub.get(key), Mapping) for key in ('log_scalars', 'runtime_info', 'resumed_keys')):
+        raise CheckpointError(f'A training cannot go on from {path}: its message_hub is none of mmengine. {begin}')
+    epochs = info.get('max_epochs')  # mmengine has 1 where iterations are counted
+    by_epoch = LENGTH in info or meta['epoch'] > 0 or (epochs > 1 if type(epochs) is int else None)
+    return Standing(meta['iter'], path, seed, by_epoch)
+
+
+def check_kind(standing: Standing, by_epoch: bool) -> None:
+    """Whether a training and the one that a checkpoint is of count the same.
+
+    Args:
+        standing: Of the checkpoint.
+        by_epoch: Whether the training counts epochs.
+
+    Raises:
+        CheckpointError: One counts epochs and the other iterations.
+    """
+    if standing.by_epoch is None or standing.by_epoch == by_epoch:
+        return
+    here, there = ('epochs', 'iterations')[:: 1 if by_epoch else -1]
+    raise CheckpointError(
+        f'{standing.path} is of a training that counts {there}, and the config counts {here} (train_cfg): its '
+        'learning rate and schedule cannot go on. Take the config that it was trained with, or begin a new run from '
+        f'its weights, without --resume: --work-dir DIR --cfg-options load_from={standing.path}'
+    )
+
+
+def newest_checkpoint(work_dir: str) -> Standing | None:
     """The newest checkpoint that can be read, the same for all processes; None where there is none at all.
 
     A run that is killed while it writes leaves half a file: that one is named in a warning, and the one before taken.
@@ -44,7 +107,7 @@ def newest_checkpoint(work_dir: str) -> Newest | None:
     Raises:
         CheckpointError: There are checkpoints, and none can be read.
     """
-    found: list[Newest | None] = [None]
+    found: list[Standing | None] = [None]
     problem: list[str | None] = [None]
     if is_main_process():
         found[0], problem[0] = _newest(work_dir)
@@ -85,7 +148,7 @@ def _latest(work_dir: str) -> Path | None:
     return max(checkpoints_in(work_dir), key=lambda path: path.stat().st_mtime, default=None)
 
 
-def _newest(work_dir: str) -> tuple[Newest | None, str | None]:
+def _newest(work_dir: str) -> tuple[Standing | None, str | None]:
     broken, readable = [], {}
     for path in checkpoints_in(work_dir):
         family = path.name.partition('_')[0]
@@ -93,14 +156,10 @@ def _newest(work_dir: str) -> tuple[Newest | None, str | None]:
             continue
         try:
             # files that were copied may have any date, so what counts is how far the training was
-            meta = read_checkpoint(str(path))['meta']
-            readable[family] = Newest(int(meta['iter']), str(path), meta.get('seed'))
+            readable[family] = standing_of(read_checkpoint(str(path)), str(path))
         except CheckpointError as error:
             broken.append(path.name)
             print_log(f'{error} Going on from the one before.', logger='current', level=logging.WARNING)
-        except (AttributeError, KeyError, TypeError) as error:
-            broken.append(path.name)
-            print_log(f'{path} is no checkpoint of a training ({error!r}).', logger='current', level=logging.WARNING)
     if readable:
         return max(readable.values(), key=lambda newest: newest.iteration), None
     if broken:

@@ -4,11 +4,12 @@ import math
 import os
 import resource
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import torch
 from mmengine.dist import get_world_size, is_main_process, master_only
@@ -20,14 +21,14 @@ from mmengine.runner import Runner as MMEngineRunner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..checkpoints.files import read_checkpoint
-from ..errors import OutputError, UsageError
+from ..checkpoints.files import read_checkpoint, reason
+from ..errors import CheckpointError, OutputError, UsageError
 from ..registry import RUNNERS
 from .console import Console
 from .data_check import DataCheck
 from .hooks import BadDataHook, CheckpointCheckHook, FiniteHook, PreemptionHook, ProgressHook, RandomnessHook
 from .loops import EpochLoop, IterLoop
-from .resume import last_good, newest_checkpoint
+from .resume import last_good, newest_checkpoint, standing_of
 from .work_dir_lock import lock
 
 _LOOPS = {'EpochBasedTrainLoop': EpochLoop, 'IterBasedTrainLoop': IterLoop}
@@ -62,19 +63,15 @@ class Runner(MMEngineRunner):
         super().setup_env(env_cfg)
         if self._train_loop is not None and is_main_process():
             self._lock = lock(self.work_dir)
-        self._resumed, self._resumed_seed = self.cfg.get('load_from'), None
-        if not self.cfg.get('resume'):
-            return
-        if self._resumed is None:
-            newest = newest_checkpoint(self.work_dir)
-            if newest is not None:
-                self._resumed, self._resumed_seed = newest.path, newest.seed
-        else:
-            self._resumed_seed = read_checkpoint(self._resumed).get('meta', {}).get('seed')
+        self._resumed, path = None, self.cfg.get('load_from')
+        if self.cfg.get('resume'):
+            self._resumed = standing_of(read_checkpoint(path), path) if path else newest_checkpoint(self.work_dir)
 
     def set_randomness(self, seed: int | None = None, **options: bool) -> None:
         """Seed; a run that goes on without a seed in its config has the one that it began with."""
-        super().set_randomness(self._resumed_seed if seed is None else seed, **options)
+        if seed is None and self._resumed is not None:
+            seed = self._resumed.seed
+        super().set_randomness(seed, **options)
 
     def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **options: Any) -> MMLogger:
         """mmengine's logger; see :class:`Console` for what is on the screen."""
@@ -180,11 +177,41 @@ class Runner(MMEngineRunner):
     def load_or_resume(self) -> None:
         """Load what the config wants loaded; with ``resume`` from the newest checkpoint that can be read."""
         if self._resume and self._load_from is None:
-            self._load_from = self._resumed
+            self._load_from = self._resumed and self._resumed.path
             self._resume = self._resumed is not None
             if not self._resume and not self._has_loaded:
                 self.logger.warning(f'{self.work_dir} has no checkpoint to go on from: the training begins anew.')
         super().load_or_resume()
+
+    def load_checkpoint(self, filename: str, *positional: Any, **options: Any) -> dict:
+        """As mmengine's, with words for an address that cannot be reached.
+
+        Raises:
+            CheckpointError: It cannot.
+        """
+        with _downloads(filename):
+            return super().load_checkpoint(filename, *positional, **options)
+
+    def _init_model_weights(self) -> None:
+        with _downloads("what the model's init_cfg names"):
+            super()._init_model_weights()
+
+    def resume(self, filename: str, *positional: Any, **options: Any) -> None:
+        """As mmengine's, with words for the states of an optimizer or of schedules that are another config's.
+
+        Raises:
+            CheckpointError: They are.
+        """
+        try:
+            super().resume(filename, *positional, **options)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(
+                f'{filename} fits the model, but its optimizer or its schedules do not fit those of the config '
+                f'({type(error).__name__}: {reason(error)}). Take the config that it was trained with, or begin a new '
+                f'run from its weights, without --resume: --work-dir DIR --cfg-options load_from={filename}'
+            ) from error
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *positional: Any, **options: Any) -> None:
@@ -241,3 +268,14 @@ class Runner(MMEngineRunner):
             f'{rest} (hours:minutes:seconds), without validation. Nothing was written.'
         )
         return self.model
+
+
+@contextmanager
+def _downloads(what: str) -> Iterator[None]:
+    """Turn the errors of urllib, which mmengine downloads with, into words."""
+    try:
+        yield
+    except URLError as error:
+        raise CheckpointError(
+            f'{what} cannot be downloaded ({reason(error)}). Copy it to this machine and give the path.'
+        ) from error

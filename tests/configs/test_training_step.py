@@ -18,11 +18,15 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from tiny_configs import make_tiny  # noqa: E402
 
+from ss_backbones.openmmlab.swapping.verifying import check_fit  # noqa: E402
+
 
 @pytest.mark.parametrize('name', [*KINDS, *SWAPPED])
 def test_one_step(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Config, 'pretty_text', '')  # formatting the config for the log takes longer than the step
-    runner = Runner.from_cfg(make_tiny(load(name), tmp_path))
+    config = make_tiny(load(name), tmp_path)
+    assert check_fit(config, name, config.default_scope) == ''  # which finds no gradients by a run without memory
+    runner = Runner.from_cfg(config)
     gradients = {}
     for key, parameter in runner.model.backbone.named_parameters():
         # the optimiser's wrapper throws the gradients away after the step

@@ -16,6 +16,7 @@ import pytest
 pytest.importorskip('mmdet')
 
 import torch  # noqa: E402
+from config_files import load as load_config  # noqa: E402
 from mmdet.datasets import CocoDataset  # noqa: E402
 from new_process import run_script  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
@@ -23,8 +24,11 @@ from tiny_data import write_coco, write_segmentation  # noqa: E402
 
 from ss_backbones import CheckpointError, commands  # noqa: E402
 from ss_backbones.commands import library_script  # noqa: E402
+from ss_backbones.commands.parsing import config_options  # noqa: E402
 from ss_backbones.doctor.troubles import installed  # noqa: E402
 from ss_backbones.openmmlab import launch  # noqa: E402
+from ss_backbones.openmmlab.configs import read_config  # noqa: E402
+from ss_backbones.openmmlab.swapping.verifying import check_fit  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / 'configs/mask_rcnn/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco.py')
@@ -241,13 +245,74 @@ def test_parts_that_do_not_fit_the_backbone(
     assert f'The backbone gives maps with {said}' in text
 
 
+UNUSED = """
+_base_ = 'mmdet::{}_1x_coco.py'
+model = dict(backbone=dict(_delete_=True, type='ss_backbones.{}', arch='{}'), neck=dict(in_channels={}))
+"""
+TAKE = re.compile(r'Take only what is used: (.*) \(with --cfg-options\)')
+
+
+_LEVELS = '6 of its parameters, such as pyramid.levels.0'
+
+
+@pytest.mark.parametrize(
+    ('base', 'cls', 'arch', 'channels', 'parameters'),
+    [
+        ('retinanet/retinanet_r50_fpn', 'SSXCiT', 'tiny_12', [192, 192, 192, 192], _LEVELS),
+        ('fcos/fcos_r50-caffe_fpn_gn-head', 'SSXCiT', 'tiny_12', [192, 192, 192, 192], _LEVELS),
+        ('atss/atss_r50_fpn', 'SSViT', 'tiny', [48, 96, 192, 192], 'such as pyramid.levels.0'),
+        ('retinanet/retinanet_r50_fpn', 'SSSwin', 'tiny', [96, 192, 384, 768], '2 of its parameters, such as norm0.'),
+        ('retinanet/retinanet_r50_fpn', 'SSPVTv2', 'b0', [32, 64, 160, 256], ''),  # all stages are made of the first
+    ],
+)
+def test_a_level_that_the_neck_leaves_out(
+    tmp_path: Path, base: str, cls: str, arch: str, channels: list[int], parameters: str
+):
+    config = write(tmp_path / 'a.py', UNUSED.format(base, cls, arch, channels))
+    said = check_fit(read_config(config, {}), 'a.py', 'mmdet')
+    assert parameters in said and bool(parameters) == ('nothing uses map 0 of the 4' in said)
+    if parameters:
+        options = config_options(TAKE.search(said)[1].split())
+        assert check_fit(read_config(config, options), 'a.py', 'mmdet') == ''
+
+
+def test_a_head_that_leaves_maps_out(tmp_path: Path):
+    """Which heads read is said by their in_index, and several heads that follow each other are not looked at."""
+    config = load_config('upernet/upernet_ss-vit-tiny_8xb2-160k_ade20k-512x512.py')
+    assert check_fit(config, 'a.py', 'mmseg') == ''
+    config.model.decode_head.update(in_index=[1, 2, 3], in_channels=config.model.decode_head.in_channels[1:])
+    config.model.auxiliary_head.update(in_index=2)
+    said = check_fit(config, 'a.py', 'mmseg')
+    assert 'map 0 of the 4' in said and 'out_indices=[1,2,3], with in_channels (and in_index) of' in said
+    config.model.update(decode_head=[config.model.decode_head] * 2, type='CascadeEncoderDecoder', num_stages=2)
+    assert check_fit(config, 'a.py', 'mmseg') == ''
+
+
+def test_several_processes_stop_before_a_level_that_is_left_out(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """And one process is warned, and goes on."""
+    monkeypatch.setattr(launch, 'find_missing', lambda config, tool: [])
+    monkeypatch.setattr(library_script.runpy, 'run_path', lambda script, run_name: None)
+    monkeypatch.setattr(sys, 'argv', list(sys.argv))
+    text = UNUSED.format('retinanet/retinanet_r50_fpn', 'SSXCiT', 'tiny_12', [192] * 4)
+    argv = [write(tmp_path / 'a.py', text), '--work-dir', str(tmp_path / 'work')]
+    several = ['--launcher', 'pytorch', '--cfg-options', 'default_scope=mmdet']
+    assert 'Without either, DDP stops in its second step' in refuse(capsys, 'train', *argv, *several)
+    for other in ('find_unused_parameters=True', 'model_wrapper_cfg.find_unused_parameters=True'):
+        assert commands.run('train', [*argv, *several, other]) == 0
+    capsys.readouterr()
+    assert commands.run('train', argv) == 0
+    assert 'ss-backbones train: warning: ' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('where', ['--work-dir', 'work_dir', ''])
 def test_a_work_dir_of_another_run(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(launch, 'find_missing', lambda config, tool: [])
-    monkeypatch.setattr(launch, 'check_fit', lambda config, name, library: None)
+    monkeypatch.setattr(launch, 'check_fit', lambda config, name, library: '')
     folder = tmp_path / ('mine' if where else 'work_dirs/mask-rcnn_ss-pvtv2-b0_fpn_1x_coco')
     folder.mkdir(parents=True)
     (folder / 'epoch_3.pth').touch()

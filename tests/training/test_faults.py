@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -116,7 +117,7 @@ def test_a_damaged_checkpoint_is_passed_over(trained: Path, tmp_path: Path, capl
         shutil.copy(trained / name, tmp_path / name)
     flip(tmp_path / 'iter_4.pth')
     run = runner(tmp_path, [1.0] * 4, resume=True)
-    assert run._resumed == str(tmp_path / 'iter_2.pth')
+    assert run._resumed.path == str(tmp_path / 'iter_2.pth')
     run.train()
     assert run.iter == 4
     for name in ('iter_2.pth', 'iter_4.pth'):
@@ -168,6 +169,93 @@ def test_checkpoints_that_cannot_be_used(trained: Path, tmp_path: Path, how: str
     flip(file)
     with pytest.raises(CheckpointError, match=r'x.pth cannot be read as a checkpoint \(Bad CRC-32'):
         load()
+
+
+def without(content: dict, *keys: str) -> dict:
+    return {key: value for key, value in content.items() if key not in keys}
+
+
+CHANGES = {
+    'weights alone': (lambda good: good['state_dict'], 'it has weights, and no .* under meta, message_hub, optimizer'),
+    'published': (lambda good: without(good, 'message_hub', 'optimizer'), 'no .* under message_hub, optimizer. To beg'),
+    'no meta': (lambda good: {**good, 'meta': None}, 'no state of a training under meta. To begin a new run'),
+    'words for meta': (lambda good: {**good, 'meta': 'x'}, 'no state of a training under meta'),
+    'no iter': (lambda good: {**good, 'meta': without(good['meta'], 'iter')}, 'its meta has iter=None'),
+    'words for iter': (lambda good: {**good, 'meta': {**good['meta'], 'iter': '4'}}, "its meta has iter='4'"),
+    'words for epoch': (lambda good: {**good, 'meta': {**good['meta'], 'epoch': 'x'}}, "its meta has epoch='x'"),
+    'words for seed': (lambda good: {**good, 'meta': {**good['meta'], 'seed': 'x'}}, "its seed is 'x'"),
+    'another hub': (lambda good: {**good, 'message_hub': {}}, 'its message_hub is none of mmengine'),
+    'another optimizer': (
+        lambda good: {**good, 'optimizer': {**good['optimizer'], 'param_groups': []}},
+        'fits the model, but its optimizer or its schedules do not fit .*different number of parameter groups',
+    ),
+    'weights of nothing': (lambda good: {**good, 'state_dict': None}, 'has no tensors under state_dict'),
+}
+
+
+@pytest.mark.parametrize('name', CHANGES)
+def test_what_no_training_can_go_on_from(trained: Path, tmp_path: Path, name: str):
+    """The file is named, and what to do; in the work dir the file before it is taken."""
+    change, said = CHANGES[name]
+    good, file = torch.load(trained / 'iter_4.pth', weights_only=False), tmp_path / 'x.pth'
+    torch.save(change(good), file)
+    with pytest.raises(CheckpointError, match=f'x.pth.*{said}'):
+        runner(tmp_path / 'work', [1.0] * 4, load_from=str(file), resume=True).train()
+    if 'alone' in name or 'iter' in name:
+        shutil.copy(trained / 'iter_2.pth', tmp_path)
+        file.rename(tmp_path / 'iter_9.pth')
+        assert newest_checkpoint(str(tmp_path)).path == str(tmp_path / 'iter_2.pth')
+
+
+def test_what_old_programs_wrote_is_not_run(trained: Path, tmp_path: Path):
+    """mmengine would run the config in a checkpoint as Python."""
+    good = torch.load(trained / 'iter_2.pth', weights_only=False)
+    good['meta']['config'] = f'open({str(tmp_path / "ran")!r}, "w")'
+    torch.save(good, tmp_path / 'x.pth')
+    run = runner(tmp_path / 'work', [1.0] * 4, load_from=str(tmp_path / 'x.pth'), resume=True)
+    run.train()
+    assert run.iter == 4 and not (tmp_path / 'ran').exists()
+
+
+def test_a_training_that_counts_otherwise(trained: Path, tmp_path: Path):
+    with pytest.raises(CheckpointError, match='counts iterations, and the config counts epochs.*load_from=.*2.pth'):
+        runner(tmp_path, [1.0], by_epoch=True, load_from=str(trained / 'iter_2.pth'), resume=True).train()
+    runner(tmp_path / 'epoch', [1.0, 2.0], by_epoch=True).train()
+    file = str(tmp_path / 'epoch/iter_2.pth')
+    with pytest.raises(CheckpointError, match='counts epochs, and the config counts iterations'):
+        runner(tmp_path / 'other', [1.0] * 4, load_from=file, resume=True).train()
+
+
+def test_other_schedules_are_told(trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    run = runner(tmp_path, [1.0] * 4, load_from=str(trained / 'iter_2.pth'), resume=True)
+    run.param_schedulers = [dict(type='ConstantLR', by_epoch=False)]
+    run.logger.addHandler(caplog.handler)
+    run.train()
+    assert 'has the states of 0 schedules, and the config has 1' in caplog.text
+
+
+def test_weights_alone_begin_a_training_with_averages(trained: Path, tmp_path: Path):
+    """mmengine's EMAHook looks for them under state_dict."""
+    torch.save(torch.load(trained / 'iter_4.pth', weights_only=False)['state_dict'], tmp_path / 'x.pth')
+    run = runner(tmp_path / 'work', [1.0], load_from=str(tmp_path / 'x.pth'))
+    run.register_hook(dict(type='EMAHook'))
+    run.train()
+    assert run.iter == 1
+
+
+def test_an_address_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def no_names(*arguments: object, **options: object) -> None:
+        raise socket.gaierror(-3, 'Temporary failure in name resolution')
+
+    monkeypatch.setattr(socket, 'getaddrinfo', no_names)
+    said = 'cannot be downloaded .*name resolution.*Copy it to this machine'
+    run = runner(tmp_path, [1.0], load_from='https://host.invalid/x.pth')
+    with pytest.raises(CheckpointError, match=f'https://host.invalid/x.pth {said}'):
+        run.train()
+    run = runner(tmp_path / 'other', [1.0])
+    run.model.init_cfg = dict(type='Pretrained', checkpoint='https://host.invalid/y.pth')
+    with pytest.raises(CheckpointError, match=f"what the model's init_cfg names {said}"):
+        run.train()
 
 
 @pytest.mark.parametrize('error', [OSError(28, 'No space left on device'), RuntimeError('PytorchStreamWriter failed')])
