@@ -52,13 +52,12 @@ def in_order(gates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def branch_gates(gates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """What the outputs of attention, 3 x 3 and 1 x 1 convolution are multiplied by: one of them by 1, or none.
 
-    A gate after which another one is on lets no gradient through (the paper's slow-down), so that the least complex
-    branch, which every sample has, does not learn the fastest.
+    Of the gates that are on, only the last one learns from what its branch makes better: one after which another is on
+    is multiplied by 0 here, and so is its gradient (the slow-down, without which the least complex branch, which is in
+    every sample that has any, would learn the fastest). The official code detaches it as well, which changes nothing.
 
     Args:
         gates: (3,), see :func:`sample`; the first is for the 1 x 1 convolution, the last for attention.
     """
     first, second, third = in_order(gates)
-    first = torch.where(second > 0, first.detach(), first)
-    second = torch.where(third > 0, second.detach(), second)
     return third, second * (1 - third), first * (1 - second) * (1 - third)

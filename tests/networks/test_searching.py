@@ -145,9 +145,13 @@ def test_the_cost_goes_with_the_gates(network: type[Network], shape: tuple[int, 
     assert block.mlp.ffn_thresholds.grad.min() > 0
 
 
+# heads of half the width, with which the first blocks of deep networks have them in the specific setting
+NARROW = [dict(attn_ratio=0.5), dict(attn_ratio=0.5, act='ReLU', pos_scale=1.0), *[dict(attn_split=0.25)] * 3]
+
+
 @both
-@pytest.mark.parametrize('settings', ['uniform', 'specific'])
-def test_the_found_network_computes_what_the_search_did(network: type[Network], settings: str) -> None:
+@pytest.mark.parametrize('settings', ['uniform', 'specific', NARROW], ids=['uniform', 'specific', 'narrow'])
+def test_the_found_network_computes_what_the_search_did(network: type[Network], settings: object) -> None:
     model = searched(network, settings)
     mixers = ['conv3x3', 'conv1x1', 'attention', 'conv1x1', 'attention']
     if network is Swin:  # whose 3 x 3 convolutions leave their windows
