@@ -265,3 +265,22 @@ def test_two_processes(folder: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((work_dir / 'found.json').read_text())
     assert found['macs'] < found['dense_macs'] and (work_dir / 'found.py').is_file()
+
+
+def test_the_command_with_a_detector(tmp_path: Path) -> None:
+    pytest.importorskip('mmdet')
+    config = config_of('mask_rcnn/mask-rcnn_ss-swin-tiny_fpn_1x_coco.py', tmp_path)
+    from ss_backbones.openmmlab.backbone_building import build_backbone
+
+    dense = build_backbone({**config.model.backbone, 'init_cfg': None}, 'mmdet')
+    torch.save({f'backbone.{key}': value for key, value in dense.state_dict().items()}, tmp_path / 'dense.pth')
+    config.dump(tmp_path / 'config.py')
+    argv = [str(tmp_path / 'config.py'), '--budget', '0.6', '--gate-lr', '1', '--macs-shape', '64', '96']
+    argv += ['--checkpoint', str(tmp_path / 'dense.pth'), '--work-dir']
+    assert commands.run('search', [*argv, str(tmp_path / 'dry'), '--dry-run']) == 0
+    assert not (tmp_path / 'dry').exists()
+    assert commands.run('search', [*argv, str(tmp_path / 'out')]) == 0
+    found = json.loads((tmp_path / 'out/found.json').read_text())
+    assert found['macs'] < found['dense_macs'] and (tmp_path / 'out/found.png').is_file()
+    assert commands.run('train', [str(tmp_path / 'out/found.py'), '--dry-run']) == 0
+    assert commands.run('search', [*argv, str(tmp_path / 'none'), '--amp', 'bf16']) == 2

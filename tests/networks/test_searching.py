@@ -12,7 +12,7 @@ from reference import needs_reference
 from small_networks import backbone_of, noisy
 from torch import nn
 
-from ss_backbones import SSPVTv2, SSXCiT, UFOViT, load_weights
+from ss_backbones import SSPVTv2, SSXCiT, UFOViT, fold, load_weights
 from ss_backbones.networks import Network, Swin, ViT
 from ss_backbones.networks.searching import (
     SearchCost,
@@ -250,3 +250,22 @@ def test_what_cannot_be_searched(make: object, text: str) -> None:
         model = make()
         with pytest.raises(ValueError, match=text):
             search_form(model)
+
+
+@both
+def test_gates_are_not_folded(network: type[Network]) -> None:
+    with pytest.raises(ValueError, match='has the gates of a search'):
+        fold(searched(network))
+
+
+@both
+def test_any_size_and_mixed_precision(network: type[Network]) -> None:
+    model = searched(network).float()
+    with torch.no_grad():
+        for shape in ((0, 3, 40, 40), (1, 3, 1, 1)):
+            assert len(model(torch.randn(shape))) == len(model.channels)
+    draw_gates(model.train(), 1)
+    with torch.autocast('cpu', torch.bfloat16):
+        maps = model(torch.randn(2, 3, 64, 50))
+    sum(m.float().square().mean() for m in maps).backward()
+    assert all(gate.grad.isfinite().all() for gate in gates(model).values())
