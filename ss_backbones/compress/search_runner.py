@@ -87,6 +87,8 @@ class SearchRunner(Runner):
     ) -> None:
         """Register the hooks of every run, and that of the search."""
         super().register_hooks(default_hooks, custom_hooks)
+        # it would tell how to use checkpoints, which have gates here
+        self._hooks = [hook for hook in self._hooks if type(hook).__name__ != 'SummaryHook']
         self.register_hook(SearchHook(self.plan))
 
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict[str, Any]) -> OptimWrapper:
