@@ -252,19 +252,46 @@ def test_detectors_and_segmenters(name: str, tmp_path: Path) -> None:
     assert len(state) > len(mine)
 
 
+# ss-backbones search in a process that writes down what its gates were drawn with, and where they ended
+NOTING = """
+import json, sys
+sys.path.insert(0, {root!r})
+from ss_backbones import commands, register
+register()
+from mmengine.dist import get_rank
+from ss_backbones.compress.searching import SearchHook
+from ss_backbones.networks.searching import gates
+draw, end, seen = SearchHook.before_train_iter, SearchHook.after_train, []
+def noted(self, runner, *rest, **named):
+    draw(self, runner, *rest, **named)
+    seen.append([m.draws.sum().item() for m in self.network.modules() if hasattr(m, 'draws')])
+def ended(self, runner):
+    end(self, runner)
+    last = [gate.double().sum().item() for gate in gates(self.network).values()]
+    with open({place!r} + f'/rank{{get_rank()}}.json', 'w') as file:
+        json.dump([seen, last], file)
+SearchHook.before_train_iter, SearchHook.after_train = noted, ended
+sys.exit(commands.run('search', sys.argv[1:]))
+"""
+
+
 def test_two_processes(folder: Path) -> None:
-    work_dir = folder / 'two'
+    work_dir, tool = folder / 'two', folder / 'noting.py'
+    tool.write_text(NOTING.format(root=str(ROOT), place=str(folder)))
     words = ['--checkpoint', folder / 'dense.pth', '--budget', '0.6', '--gate-lr', '0.2', '--no-validate']
     words += ['--work-dir', work_dir, '--cfg-options', 'train_dataloader.batch_size=4']
     done = subprocess.run(
         [str(ROOT / 'tools/dist_train.sh'), str(folder / 'tiny.py'), '2', *map(str, words)],
-        env=dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1', TOOL=str(ROOT / 'tools/search.py')),
+        env=dict(os.environ, PYTHON=sys.executable, OMP_NUM_THREADS='1', TOOL=str(tool)),
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((work_dir / 'found.json').read_text())
     assert found['macs'] < found['dense_macs'] and (work_dir / 'found.py').is_file()
+    first, second = (json.loads((folder / f'rank{rank}.json').read_text()) for rank in (0, 1))
+    assert first == second
+    assert len(first[0]) == 12 and len({draws[0] for draws in first[0]}) == 12  # others in every step
 
 
 def test_the_command_with_a_detector(tmp_path: Path) -> None:
