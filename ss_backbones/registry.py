@@ -49,7 +49,7 @@ FUNCTIONS = _node(ROOT_FUNCTIONS, 'training', 'classification')
 METRICS = _node(ROOT_METRICS, 'classification')
 HOOKS = _node(ROOT_HOOKS, 'training', 'openmmlab', 'classification')
 LOOPS = _node(ROOT_LOOPS, 'training')
-RUNNERS = _node(ROOT_RUNNERS, 'training')
+RUNNERS = _node(ROOT_RUNNERS, 'training', 'compress.search_runner')
 TRANSFORMS = _node(ROOT_TRANSFORMS, 'data_faults')
 
 

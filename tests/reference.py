@@ -29,8 +29,12 @@ def weights(name: str, model: nn.Module) -> dict[str, Tensor]:
         last = key.split('.')[-1]
         if last == 'pos_bias':
             made[key] = model.state_dict()[key]
-        elif last in ('num_batches_tracked', 'relative_position_index', 'attn_mask'):
+        elif last in ('num_batches_tracked', 'relative_position_index', 'attn_mask', 'assigned_indicator_index'):
             made[key] = torch.zeros(shape)  # no output depends on them
+        elif last.startswith('kernel_thresholds'):
+            made[key] = torch.from_numpy(0.5 + 1.5 * z)
+        elif last == 'ffn_thresholds':
+            made[key] = torch.from_numpy(1.5 + 1.5 * z)
         elif last == 'head_probs':
             made[key] = torch.from_numpy(1 + 0.1 * z)
         elif last == 'running_var':

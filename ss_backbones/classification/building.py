@@ -5,7 +5,8 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 
-from ..errors import UsageError
+from ..errors import UsageError, UserError
+from ..registry import RUNNERS
 from ..training import Runner
 from .dataset import STREAMS
 
@@ -24,9 +25,12 @@ def build_runner(config: Config) -> Runner:
     except OSError as error:
         raise UsageError(f'{config.work_dir} cannot be the work dir ({error}). Give another: --work-dir DIR') from error
     try:
-        runner = Runner.from_cfg(config)
+        kind = RUNNERS.get(config.runner_type) if config.get('runner_type') else Runner
+        runner = kind.from_cfg(config)
         runner.build_parts()
     except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
         # of the config's parts; mmengine puts the class's name before what it raises
         raise UsageError(f'{config.filename}: {error or type(error).__name__}') from error
     return runner

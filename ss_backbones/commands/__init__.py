@@ -21,6 +21,7 @@ COMMANDS = {
     'pretrain': 'train a classifier',
     'evaluate': 'evaluate a classifier',
     'inherit': 'weights for an SS network out of those of the plain one',
+    'search': 'a cheaper network in a trained one, by gates',
     'convert': 'turn a checkpoint of one layout into another',
     'export': 'write a network as ONNX',
     'benchmark': 'time backbones and detectors against others',

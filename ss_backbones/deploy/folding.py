@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..layers import Attention, Block, ConvMixer, HiddenMlp, Mlp, SharedConvMixer, Skip
 from ..layers.conv_mixer import HeadProjection, HeadValues
 from ..layers.folded_weights import MARK
+from ..layers.search_mixer import SearchMixer
 
 _PLAIN = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.BatchNorm2d, HeadValues, HeadProjection)
 
@@ -35,8 +36,8 @@ def fold(model: nn.Module) -> nn.Module:
 
     Raises:
         TypeError: ``model`` is no module.
-        ValueError: It has no block of this package, is in training mode, or has another layer in a block's place, such
-            as a quantised or a pruned one.
+        ValueError: It has no block of this package, is in training mode, has the gates of a search, or has another
+            layer in a block's place, such as a quantised or a pruned one.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f'fold takes a model, not {type(model).__name__}.')
@@ -70,6 +71,11 @@ def _norms(block: Block) -> list[tuple[nn.LayerNorm, list[nn.Linear | nn.Conv2d]
     ):
         if not isinstance(part, known):
             raise ValueError(f'A block has {type(part).__name__} for its {what}, which cannot be folded.')
+    if isinstance(block.attn, SearchMixer):
+        raise ValueError(
+            'A block has the gates of a search, which cannot be folded. Take the network that was found (found.py and '
+            'found.pth in the work dir).'
+        )
     attn, norms = block.attn, [(block.norm2, [block.mlp.fc1])]
     if isinstance(attn, Attention):  # what others make of the first norm is padded, or added as it is
         norms += [(block.norm1, attn.input_layers()), *attn.inner_norms()]

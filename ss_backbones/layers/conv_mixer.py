@@ -124,20 +124,20 @@ class ConvMixer(nn.Module):
 
     def forward(self, x: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
         """(B, H, W, C) to (B, H, W, C); with the height and width in patches (B, N, C) to (B, N, C)."""
-        patches = x if grid is None else _patches(x, grid)
+        patches = x if grid is None else patches_of(x, grid)
         # Both permutes are views: channels-last tokens are a channels-last image.
         out = self.proj_drop(self.convolve(patches.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
-        return out if grid is None else _behind_others(out, x, grid)
+        return out if grid is None else behind_others(out, x, grid)
 
 
 @fx.wrap  # torch.fx knows no sizes
-def _patches(x: Tensor, grid: tuple[int, int]) -> Tensor:
+def patches_of(x: Tensor, grid: tuple[int, int]) -> Tensor:
     """The patches of tokens (B, N, C) as a map (B, H, W, C), without the class token, if any, before them."""
     return x[:, x.shape[1] - grid[0] * grid[1] :].unflatten(1, grid)
 
 
 @fx.wrap
-def _behind_others(out: Tensor, x: Tensor, grid: tuple[int, int]) -> Tensor:
+def behind_others(out: Tensor, x: Tensor, grid: tuple[int, int]) -> Tensor:
     """A map (B, H, W, C) as tokens, behind what stands before the patches in ``x`` (B, N, C)."""
     prefix = x.shape[1] - grid[0] * grid[1]
     patches = out.flatten(1, 2)

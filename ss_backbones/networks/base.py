@@ -228,6 +228,15 @@ class Network(nn.Module):
         """What the blocks get beside the tokens, for images of so many pixels."""
         return ()
 
+    def count_for_search(self, height: int, width: int) -> tuple[list[tuple[int, int]], int]:
+        """What the multiply-adds of a search go by, for images of so many pixels, in networks that can be searched.
+
+        Returns:
+            Height and width in tokens of every built block, and the multiply-adds of all that is neither mixer nor MLP,
+            norms included, without a head, by the formula of SPViT's official code.
+        """
+        raise NotImplementedError
+
     def freezable(self) -> list[list[nn.Module | nn.Parameter]]:
         """What can be frozen, in order: the stem, then the built parts; each may consist of several things."""
         raise NotImplementedError

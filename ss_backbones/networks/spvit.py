@@ -75,6 +75,7 @@ SWIN_MIXING = HeadMixing(100.0, (1, 2, 3, 4, 0, 5, 6, 7, 8))
 
 _QK = re.compile(r'^(.*\.attn\.)qk\.(weight|bias)$')
 _QKV = re.compile(r'^(.*\.attn\.)qkv\.(weight|bias)$')
+_THRESHOLDS = '.attn.kernel_thresholds_full'  # Swin's name of what a search learns
 _CONV = ('.attn.head_probs', '.attn.bconv.0.weight')
 
 
@@ -82,7 +83,8 @@ def from_official(weights: StateDict) -> StateDict:
     """The keys of SPViT's checkpoints, whose attention has a layer for queries and keys, and one for values."""
     ours: StateDict = {}
     joined: set[str] = set()
-    for key, value in weights.items():
+    for theirs, value in weights.items():
+        key = theirs.removesuffix('_full') if theirs.endswith(_THRESHOLDS) else theirs
         match = _QK.match(key)
         values = weights.get(f'{match[1]}v.{match[2]}') if match else None
         if values is None or values.shape[1:] != value.shape[1:] or not value.ndim == values.ndim > 0:

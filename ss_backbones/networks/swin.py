@@ -292,6 +292,21 @@ class Swin(StagedNetwork):
                 if isinstance(block.attn, WindowAttention):
                     block.attn.set_window_size(self._window_of(i))
 
+    def count_for_search(self, height: int, width: int) -> tuple[list[tuple[int, int]], int]:
+        """See :class:`~ss_backbones.networks.Network`."""
+        grid, grids = (-(-height // PATCH), -(-width // PATCH)), []
+        first = math.prod(grid)
+        # what the official code has for the norm after the last stage goes with the patches of the first
+        outside = first * (self.patch_embed.proj.weight.numel() + self.arch.embed_dim)
+        outside += self.arch.embed_dims[len(self.layers) - 1] * first // 16
+        for dim, stage in zip(self.arch.embed_dims, self.layers, strict=False):
+            grids += [grid] * len(stage.blocks)
+            outside += 2 * dim * math.prod(grid) * len(stage.blocks)
+            if stage.downsample is not None:
+                grid = (-(-grid[0] // 2), -(-grid[1] // 2))
+                outside += math.prod(grid) * (4 * dim + stage.downsample.reduction.weight.numel())
+        return grids, outside
+
     def adapt_weights(self, weights: StateDict) -> list[str]:
         """See :class:`~ss_backbones.networks.Network`: tables of relative positions of other, square windows."""
         done: Counter[str] = Counter()

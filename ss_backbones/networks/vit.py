@@ -220,6 +220,13 @@ class ViT(ColumnarNetwork):
             x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
         return self.pos_drop(x + positions), grid
 
+    def count_for_search(self, height: int, width: int) -> tuple[list[tuple[int, int]], int]:
+        """See :class:`~ss_backbones.networks.Network`."""
+        grid, blocks = self.grid_of(height, width), len(self.blocks)
+        patches, dim = math.prod(grid), self.arch.embed_dim
+        norms = 2 * dim * (patches + self.prefix_tokens) * blocks
+        return [grid] * blocks, patches * self.patch_embed.proj.weight.numel() + norms
+
     def stem(self) -> list[nn.Module | nn.Parameter]:
         """See :class:`~ss_backbones.networks.columnar.ColumnarNetwork`: patches, positions and class token."""
         return [self.patch_embed, self.pos_embed, *([] if self.cls_token is None else [self.cls_token])]

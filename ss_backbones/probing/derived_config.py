@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from textwrap import wrap
 
@@ -12,9 +13,10 @@ from ..openmmlab.configs import read_config
 from ..openmmlab.pretrained import is_pretrained
 from ..settings import SPECIFIC, BlockSetting
 from .record import Record
-from .target import WEIGHTS, Target
+from .target import WEIGHTS as WEIGHT_KEYS
+from .target import Target
 
-_OF_THE_RUN = ('work_dir', 'load_from', 'resume', 'launcher')  # what a flattened config says of the old training
+OF_THE_RUN = ('work_dir', 'load_from', 'resume', 'launcher')  # what a flattened config says of the old training
 _TEST = ('test_dataloader', 'test_cfg', 'test_evaluator')  # pretrain leaves them out of its run's config
 _WIDTH = 112  # of a comment
 
@@ -56,13 +58,13 @@ def change_config(config: Config, target: Target) -> list[str]:
     Returns:
         Sentences about what somebody may miss in it, or trip over.
     """
-    for key in _OF_THE_RUN:
+    for key in OF_THE_RUN:
         config.pop(key, None)
     backbone, notes = config.model.backbone, []
     for key in ('mlp', 'settings'):
         backbone.pop(key, None)
     for place, part in (('model', config.model), ('model.backbone', backbone)):
-        for key in WEIGHTS:
+        for key in WEIGHT_KEYS:
             file = _file_of(key, part.get(key))
             if file == '':
                 notes.append(
@@ -105,7 +107,8 @@ def config_text(config: Config, header: Sequence[str], settings: Sequence[BlockS
     lines = [line for paragraph in header for line in _comment(paragraph)]
     lines += ['', body, '', "model['backbone']['settings'] = ["]
     for setting, reason in zip(settings, reasons, strict=True):
-        values = {name: getattr(setting, name) for name in SPECIFIC}
+        others = (f.name for f in fields(setting) if f.name not in SPECIFIC and getattr(setting, f.name) != f.default)
+        values = {name: getattr(setting, name) for name in (*SPECIFIC, *others)}
         arguments = ', '.join(f'{key}={value!r}' for key, value in values.items())
         lines += [f'    {line}' for line in _comment(reason)] + [f'    dict({arguments}),']
     return '\n'.join([*lines, ']', ''])

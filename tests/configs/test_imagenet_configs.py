@@ -19,13 +19,16 @@ from table import DFC, PVT_V2, SWIN, VIT, XCIT  # noqa: E402
 from tiny_images import write_classes  # noqa: E402
 
 from ss_backbones.classification.recipe import fit_schedule, scale_learning_rate  # noqa: E402
+from ss_backbones.compress.searching import SearchPlan  # noqa: E402
 from ss_backbones.networks import PRESETS, Swin, UFOViT, ViT  # noqa: E402
+from ss_backbones.networks.searching import search_form  # noqa: E402
 
 INHERITED = [name for name in CLASSIFIERS if '/inherit/' in name]
 SS = [name for name in CLASSIFIERS if '/ss-' in name and name not in INHERITED]
 PROBES = {f'imagenet/dfc-deit-{name.split("_")[2]}_8xb128_in1k.py': name for name in DFC}
 SPVIT = [name for name in CLASSIFIERS if '/spvit-' in name]
 UFO = [f'imagenet/ufo-vit-{arch}_8xb128_in1k.py' for arch in UFOViT.archs]
+SEARCHES = [name for name in CLASSIFIERS if '/search/' in name]
 FINE = [name for name in SS if 'ft384' in name]
 EXTRA = ['imagenet/ss-pvtv2-b0_8xb128-distill_in1k.py', 'imagenet/ss-pvtv2-b0_8xb128-ema_in1k.py']
 
@@ -38,7 +41,7 @@ def test_the_folder_holds_every_model_and_its_twin() -> None:
     expected = [f'imagenet/{name}.py' for name in names]
     assert sorted(SS) == sorted(expected + EXTRA)
     assert sorted(CLASSIFIERS) == sorted(
-        [*SS, *(twin_of(name) for name in expected), *PROBES, *INHERITED, *SPVIT, *UFO]
+        [*SS, *(twin_of(name) for name in expected), *PROBES, *INHERITED, *SPVIT, *UFO, *SEARCHES]
     )
     released = {name for network in (ViT, Swin) for name in network.named_settings}
     assert {name.split('/')[1].split('_')[0].replace('-', '_') for name in SPVIT} == released
@@ -127,6 +130,38 @@ def test_the_recipe_of_spvit(name: str) -> None:
     assert config.model.init_cfg == dict(type='Pretrained', checkpoint='')
     for key in ('mixup', 'random_erasing', 'label_smoothing'):
         assert config.model[key] == deit.model[key]
+
+
+# weight of the cost, target in G, learning rate of the gates, as the official code has them
+SEARCHED = {
+    'deit-tiny': (20.0, 1.0, 1e-3),
+    'deit-small': (3.0, 3.2, 5e-4),
+    'deit-base': (0.06, 10.0, 1e-3),
+    'swin-tiny': (2.8, 3.2, 1e-3),
+    'swin-small': (0.4, 5.5, 1e-3),
+    'swin-base': (0.1, 10.0, 1e-3),
+}
+
+
+@pytest.mark.parametrize('which', SEARCHED)
+def test_the_recipe_of_searching(which: str) -> None:
+    name = f'imagenet/search/{which}_8xb128_in1k.py'
+    assert len(SEARCHES) == len(SEARCHED) and name in SEARCHES
+    config, dense = read(name).copy(), read(name.replace('search/', ''))
+    scale_learning_rate(config, world_size=8)
+    fit_schedule(config)
+    assert (config.optim_wrapper.optimizer.lr, config.train_cfg.max_epochs, config.param_scheduler) == (1e-4, 21, [])
+    swin = which.startswith('swin')
+    assert config.optim_wrapper.get('clip_grad') == (dict(max_norm=5.0) if swin else None)
+    assert config.train_dataloader.sampler.repeats == (1 if swin else 3)
+    assert config.model == dense.model and config.model.backbone.settings == 'uniform'
+    weight, target, rate = SEARCHED[which]
+    plan = SearchPlan.of(config)
+    with torch.device('meta'):
+        network = MODELS.build({**config.model, 'backbone': {**config.model.backbone, 'ramp': 'bias'}}).backbone
+        search_form(network)
+    assert round(plan.budget * plan.cost_of(network).dense / 1e9, 1) == target
+    assert (plan.weight, plan.lr) == (weight, rate)
 
 
 @pytest.mark.parametrize('name', INHERITED)

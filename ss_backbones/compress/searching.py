@@ -1,0 +1,316 @@
+"""What is asked of a search, and the hook that carries it out: draws, the gates' own optimiser, the record, the end."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from ..checkpoints.activations import with_activations
+from ..checkpoints.values import in_words, not_finite
+from ..checkpoints.writing import write_checkpoint
+from ..errors import CheckpointError, TrainingError, UsageError
+from ..layers.mlp import activations_of
+from ..networks import Network, network_in
+from ..networks.searching import SearchCost, draw_gates, found_settings, found_weights, gates
+from ..output_files import check_new, new_file
+from ..registry import HOOKS
+from ..training.resume import last_good
+from ..training.seeds import seed_of
+
+FOUND, WEIGHTS = 'found.json', 'found.pth'  # in the work dir
+MIXERS = ('skip', 'conv1x1', 'conv3x3', 'attention')
+_KEY = 'search'  # of a checkpoint, and of a config
+_GIGA = 1e9
+_PULL = 40.0  # the paper's cost loss of a dense network with nothing to spend is between 24 and 63
+_LENGTH = 300 / 21  # of the cosine over the search's own: the paper stops after 21 of 300 epochs
+_FLOOR = 0.1  # of the gates' learning rate, where the cosine would end
+_RECORDS = 200  # of a search, at least
+_EVERY = 10  # iterations between two looks at the gates: each makes a GPU wait
+_RANK = -1  # in the seed of the draws, where others have a process's number: all processes draw the same
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What is asked of a search; ``search`` in a config.
+
+    Args:
+        budget: Share of the dense network's multiply-adds, in (0, 1], that the found one shall have.
+        checkpoint: Weights of the dense network, in any layout; None where the config names them.
+        shape: Height and width in pixels of the images that multiply-adds are counted for; None for those that the
+            network is made for.
+        weight: Of the cost's loss, ``weight * (target - cost)^2`` with both in G; None for 40 over the square of the
+            dense network's cost in G, which lies amid the paper's.
+        lr: The gates' learning rate.
+    """
+
+    budget: float
+    checkpoint: str | None = None
+    shape: tuple[int, int] | None = None
+    weight: float | None = None
+    lr: float = 1e-3
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> SearchPlan:
+        """What a config asks for.
+
+        Raises:
+            UsageError: It asks for no search, or for one that there is not.
+        """
+        given = config.get(_KEY)
+        if not isinstance(given, Mapping) or given.get('budget') is None:
+            raise UsageError(
+                "A search needs a budget, the share of the dense network's multiply-adds that is left: --budget 0.7, "
+                'or search=dict(budget=0.7) in the config.'
+            )
+        names = [field.name for field in fields(cls)]
+        if unknown := sorted(set(given) - set(names)):
+            raise UsageError(f'search has unknown keys {unknown}; known are {names}.')
+        plan = cls(**given)
+        for name, least in (('budget', 0), ('weight', 0), ('lr', 0)):
+            value = getattr(plan, name)
+            if value is not None and not (_is_number(value) and value > least):
+                raise UsageError(f'search.{name}={value!r} must be a number above {least}.')
+        if plan.budget > 1:
+            raise UsageError(
+                f"search.budget={plan.budget!r} is a share of the dense network's multiply-adds and must lie in (0, 1]."
+            )
+        if plan.shape is not None and not (
+            len(plan.shape) == 2 and all(isinstance(side, int) and side > 0 for side in plan.shape)
+        ):
+            raise UsageError(f'search.shape={plan.shape!r} must be height and width in pixels.')
+        return plan
+
+    def cost_of(self, network: Network) -> SearchCost:
+        """The cost of a searched network."""
+        return SearchCost.of(network, *(self.shape or getattr(network, 'img_size', (224, 224))))
+
+    def check(self, cost: SearchCost) -> None:
+        """Whether the budget can be met.
+
+        Raises:
+            UsageError: It cannot.
+        """
+        if self.budget * cost.dense <= cost.least:
+            raise UsageError(
+                f'The budget of {self.budget:g} is {self.budget * cost.dense / _GIGA:.4g} G multiply-adds of '
+                f'{cost.dense / _GIGA:.4g} G, but {cost.least / _GIGA:.4g} G are left where all attention is skipped '
+                f'and each MLP has one unit. Take a budget above {cost.least / cost.dense:.3g}.'
+            )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def add_cost_loss(model: nn.Module, plan: SearchPlan, cost: SearchCost) -> None:
+    """Let a model's losses have that of the cost, ``loss_cost``, in the same forward pass, so that DDP sees it."""
+    dense = cost.dense / _GIGA
+    weight = _PULL / dense**2 if plan.weight is None else plan.weight
+    hook = partial(_with_cost, cost=cost, target=plan.budget * dense, weight=weight)
+    model.register_forward_hook(hook, with_kwargs=True)
+
+
+def _with_cost(
+    model: nn.Module,
+    positional: tuple[object, ...],
+    named: Mapping[str, object],
+    output: object,
+    *,
+    cost: SearchCost,
+    target: float,
+    weight: float,
+) -> object:
+    if named.get('mode') != 'loss' or not isinstance(output, Mapping):
+        return output
+    # mmengine logs the sum of all losses as 'loss', and a part of that name would take its place there
+    losses = {'loss_task' if name == 'loss' else name: value for name, value in output.items()}
+    return {**losses, 'loss_cost': weight * (target - cost.total() / _GIGA).square().float()}
+
+
+def without_gates(wrapper: OptimWrapper, network: nn.Module) -> OptimWrapper:
+    """Take the gates out of an optimiser, as they have their own."""
+    own = {id(parameter) for parameter in gates(network).values()}
+    for group in wrapper.optimizer.param_groups:
+        keep = [id(parameter) not in own for parameter in group['params']]
+        for key in ('params', 'param_names'):
+            if key in group:
+                group[key] = [item for item, kept in zip(group[key], keep, strict=True) if kept]
+    wrapper.optimizer.param_groups[:] = [group for group in wrapper.optimizer.param_groups if group['params']]
+    return wrapper
+
+
+@HOOKS.register_module()
+class SearchHook(Hook):
+    """Draws the gates of every step, moves them, and writes down how they move and what is found.
+
+    The gates have an AdamW of their own, without weight decay, that steps after the network's. Its learning rate falls
+    by a cosine of which the search is the first part, by about 1%. Draws follow from the run's seed and the iteration,
+    so that all processes have the same, and a resumed search ends as an uninterrupted one.
+
+    At the end ``found.json`` in the work dir has the settings, the cost and the record of the search, and ``found.pth``
+    the weights for the network that was found.
+
+    Args:
+        plan: What is asked for.
+
+    Source: SPViT (TPAMI 2024) and its official code, which has these optimisers and schedules.
+    """
+
+    priority = 'HIGH'  # before the hook that looks at the loss, and before logs and checkpoints
+
+    def __init__(self, plan: SearchPlan) -> None:
+        self.plan = plan
+        self.history: list[dict[str, Any]] = []
+
+    def before_run(self, runner: Runner) -> None:
+        """Make the gates' optimiser.
+
+        Raises:
+            UsageError: All gates are frozen, or the results of another search are there.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self.network = network_in(model)
+        self.cost = self.plan.cost_of(self.network)
+        moving = [gate for gate in gates(self.network).values() if gate.requires_grad]
+        if not moving:
+            raise UsageError('All blocks are frozen, so there is nothing to search: set frozen_stages=-1.')
+        if is_main_process() and not runner.cfg.get('dry_run'):
+            for name in (FOUND, WEIGHTS):
+                check_new(Path(runner.work_dir) / name)
+        self.optimizer = torch.optim.AdamW(moving, lr=self.plan.lr, weight_decay=0.0)
+        self.wrapper = runner.optim_wrapper
+        self.wrapper.optimizer.register_step_post_hook(self._step)
+
+    def _step(self, *_: object) -> None:
+        """After the network's optimiser: what accumulates gradients, or leaves a step out, does so for both."""
+        scale = self.wrapper.loss_scaler.get_scale() if isinstance(self.wrapper, AmpOptimWrapper) else 1.0
+        for gate in self.optimizer.param_groups[0]['params']:
+            if gate.grad is not None and scale != 1:
+                gate.grad.div_(scale)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
+        """Draw the gates, and set their learning rate."""
+        draw_gates(self.network, seed_of(runner.seed, runner.iter, _RANK))
+        turn = math.pi * runner.iter / (_LENGTH * runner.max_iters)
+        share = _FLOOR + (1 - _FLOOR) * (1 + math.cos(turn)) / 2
+        self.optimizer.param_groups[0]['lr'] = self.plan.lr * share
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: Mapping | None = None
+    ) -> None:
+        """Write down where the gates are.
+
+        Raises:
+            TrainingError: They are not finite.
+        """
+        done = runner.iter + 1
+        if done % _EVERY == 0 or not torch.cuda.is_available():
+            self._check_finite(runner)
+        every = min(next((h.interval for h in runner.hooks if type(h).__name__ == 'LoggerHook'), _EVERY), _EVERY)
+        last = done == runner.max_iters
+        if done % every == 0 or last:
+            self._log(runner, done, say=last)
+        if done % max(1, runner.max_iters // _RECORDS) == 0 or last:
+            self.history.append({'iteration': done, **self._state()})
+
+    def _check_finite(self, runner: Runner) -> None:
+        broken = not_finite(gates(self.network).items())
+        if broken:
+            raise TrainingError(
+                f'At iteration {runner.iter + 1} gates are not finite any more: {in_words(broken)}. '
+                f'{last_good(runner.work_dir)} Try a lower learning rate of the gates (--gate-lr), a smaller weight of '
+                'the cost (--weight), or a lower learning rate of the network.'
+            )
+
+    def _state(self) -> dict[str, Any]:
+        blocks = self.network.all_blocks()
+        with torch.no_grad():
+            macs = int(self.cost.total())
+        return {
+            'macs': macs,
+            'mixers': [block.attn.choice for block in blocks],
+            'hidden': [len(block.mlp.kept()) for block in blocks],
+        }
+
+    def _log(self, runner: Runner, done: int, *, say: bool) -> None:
+        state, hub = self._state(), runner.message_hub
+        hub.update_scalar('train/gmacs', state['macs'] / _GIGA)
+        hub.update_scalar('train/macs_share', state['macs'] / self.cost.dense)
+        hub.update_scalar('train/hidden_units', sum(state['hidden']))
+        for mixer in MIXERS:
+            hub.update_scalar(f'train/{mixer}_blocks', state['mixers'].count(mixer))
+        by_block = {f'gates/hidden_{i:02}': width for i, width in enumerate(state['hidden'])}
+        by_block |= {f'gates/mixer_{i:02}': MIXERS.index(mixer) for i, mixer in enumerate(state['mixers'])}
+        runner.visualizer.add_scalars(by_block, step=done)
+        if say:
+            share = state['macs'] / self.cost.dense
+            runner.logger.info(
+                f"Found {state['macs'] / _GIGA:.4g} G multiply-adds, {share:.1%} of the dense network's "
+                f'{self.cost.dense / _GIGA:.4g} G; the budget is {self.plan.budget:.1%}.'
+            )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Put in what a resumed search needs."""
+        checkpoint[_KEY] = {'optimizer': self.optimizer.state_dict(), 'history': self.history}
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: Mapping[str, Any]) -> None:
+        """Go on as the checkpoint was.
+
+        Raises:
+            CheckpointError: It is of no search.
+        """
+        if not runner._resume:
+            return
+        if _KEY not in checkpoint:
+            raise CheckpointError(f'{runner._load_from} is no checkpoint of a search, so none can go on from it.')
+        self.optimizer.load_state_dict(checkpoint[_KEY]['optimizer'])
+        self.history = list(checkpoint[_KEY]['history'])
+
+    def after_train(self, runner: Runner) -> None:
+        """Write what was found.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        if not is_main_process():
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        folder = Path(runner.work_dir)
+        content = {
+            'budget': self.plan.budget,
+            'dense_macs': self.cost.dense,
+            'dense_hidden': [block.mlp.hidden for block in self.network.all_blocks()],
+            **self._state(),
+            'settings': [asdict(setting) for setting in found_settings(self.network)],
+            'history': self.history,
+        }
+        write_checkpoint({'state_dict': found_model(model)}, folder / WEIGHTS)
+        with new_file(folder / FOUND) as file:
+            file.write((json.dumps(content, indent=1) + '\n').encode())
+        runner.logger.info(f'Wrote {folder / FOUND} and {folder / WEIGHTS}.')
+
+
+def found_model(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict of a whole model with what was found in the place of its searched network, on the CPU."""
+    network = network_in(model)
+    start = next(f'{name}.' if name else '' for name, part in model.named_modules() if part is network)
+    weights = {key: value for key, value in model.state_dict().items() if not start or not key.startswith(start)}
+    weights = weights if start else {}
+    weights |= {start + key: value for key, value in found_weights(network).items()}
+    kept = {key: value.detach().cpu().clone() for key, value in weights.items()}
+    return with_activations(kept, activations_of(network), start)
