@@ -1,5 +1,6 @@
 """What training and evaluating share: the config as the command line has it, the data's place, and the processes."""
 
+import gc
 import logging
 import os
 import sys
@@ -142,6 +143,7 @@ def _leave_processes(error: type[BaseException] | None) -> None:
 
     After an error nccl might wait here for processes that do not come.
     """
+    gc.collect()  # of the models and optimisers, which hold the group beyond its end
     if is_distributed() and (error is None or torch.distributed.get_backend() == 'gloo'):
         torch.distributed.destroy_process_group()
 
