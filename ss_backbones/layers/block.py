@@ -60,7 +60,8 @@ class Block(nn.Module):
         return None, None
 
     def _add(self, x: Tensor, branch: Tensor, scale: Tensor | None) -> Tensor:
-        return x + self.drop_path(branch if scale is None else scale * branch)
+        branch = self.drop_path(branch)
+        return x + branch if scale is None else torch.addcmul(x, scale, branch)
 
     def train(self, mode: bool = True) -> nn.Module:
         """Switch between training and evaluation.
