@@ -10,7 +10,7 @@ import torch
 from table import SMALL, SMALL_BACKBONES
 from torch import Tensor, nn
 
-from ss_backbones.networks import PRESETS, Network
+from ss_backbones.networks import PRESETS, Network, UFOViT
 from ss_backbones.openmmlab import Backbone
 from ss_backbones.timm_models.models import CLASSIFIERS as CLASSIFIER_OF
 
@@ -68,7 +68,7 @@ def _each(cls_of, kinds: Mapping[type[Network], Mapping], **always: object) -> I
     for network, options in kinds.items():
         for name, given in options.items():
             yield Small(name, network, cls_of(network), {**given, **always})
-        if kinds is SMALL:
+        if kinds is SMALL and network is not UFOViT:  # whose MLPs and ramps are XCiT's
             first = next(iter(options))
             for what, more in (('plain', PLAIN), ('dfc', DFC), ('ramps in biases', LEARNED_RAMPS)):
                 yield Small(f'{first} {what}', network, cls_of(network), {**options[first], **more, **always})
