@@ -98,8 +98,8 @@ def test_weights_that_do_not_say_it_load_as_ever() -> None:
 
 
 def check(model: nn.Module, file: Path) -> None:
-    """What a run that goes on from a file looks at."""
-    runner = SimpleNamespace(cfg={}, model=model, _load_from=str(file), _resume=True, optim_wrapper=object())
+    """What a run that begins with the weights of a file looks at."""
+    runner = SimpleNamespace(cfg={}, model=model, _load_from=str(file), _resume=False, optim_wrapper=object())
     CheckpointCheckHook().after_load_checkpoint(runner, torch.load(file, weights_only=True))
 
 
