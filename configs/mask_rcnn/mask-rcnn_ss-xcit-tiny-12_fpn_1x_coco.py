@@ -1,8 +1,4 @@
-# The recipe is that of mmdetection's Swin: AdamW 1e-4, weight decay 0.05, 1000 iterations of warm-up, batch 16.
-_base_ = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py'
-
-custom_imports = dict(imports=['ss_backbones'], allow_failed_imports=False)
-runner_type = 'ss_backbones.Runner'  # goes on after any stop, saves on Ctrl-C, has a short log
+_base_ = './mask-rcnn_ss-swin-tiny_fpn_1x_coco.py'
 
 # ImageNet weights of exactly this model: make them out of public plain ones (ss-backbones inherit SOURCE
 # ss_xcit_tiny_12_p16_224 OUT --images DIR) or train that classifier, and put the file's path here, or pass

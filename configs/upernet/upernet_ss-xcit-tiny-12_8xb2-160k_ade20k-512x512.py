@@ -1,8 +1,4 @@
-_base_ = 'mmseg::swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py'
-
-custom_imports = dict(imports=['ss_backbones'], allow_failed_imports=False)
-runner_type = 'ss_backbones.Runner'  # goes on after any stop, saves on Ctrl-C, has a short log
-auto_scale_lr = dict(enable=False, base_batch_size=16)  # images an update, for which the learning rate is
+_base_ = './upernet_ss-swin-tiny_8xb2-160k_ade20k-512x512.py'
 
 # ImageNet weights of exactly this model: make them out of public plain ones (ss-backbones inherit SOURCE
 # ss_xcit_tiny_12_p16_224 OUT --images DIR) or train that classifier, and put the file's path here, or pass
@@ -10,7 +6,6 @@ auto_scale_lr = dict(enable=False, base_batch_size=16)  # images an update, for 
 # random weights on purpose: --cfg-options model.backbone.init_cfg=None
 checkpoint = ''
 
-# The recipe is that of mmsegmentation's Swin: AdamW 6e-5, weight decay 0.01, 1500 iterations of warm-up, batch 16.
 model = dict(
     backbone=dict(
         _delete_=True,

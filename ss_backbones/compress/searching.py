@@ -23,6 +23,7 @@ from ..checkpoints.values import in_words, not_finite
 from ..checkpoints.writing import write_checkpoint
 from ..errors import CheckpointError, TrainingError, UsageError
 from ..layers.mlp import activations_of
+from ..layers.search_mixer import CHOICES as MIXERS
 from ..networks import Network, network_in
 from ..networks.searching import SearchCost, draw_gates, found_settings, found_weights, gates
 from ..output_files import check_new, new_file
@@ -31,7 +32,6 @@ from ..training.resume import last_good
 from ..training.seeds import seed_of
 
 FOUND, WEIGHTS = 'found.json', 'found.pth'  # in the work dir
-MIXERS = ('skip', 'conv1x1', 'conv3x3', 'attention')
 _KEY = 'search'  # of a checkpoint, and of a config
 _GIGA = 1e9
 _PULL = 40.0  # the paper's cost loss of a dense network with nothing to spend is between 24 and 63

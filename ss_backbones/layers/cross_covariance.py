@@ -5,11 +5,10 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from .attention import Attention
-from .fast_paths import is_plain, is_symbolic, is_traced
+from .fast_paths import HALF, exact_dtype, is_plain, may_merge
 
 _LEAST_NORM = 1e-12
 _MANY = 2  # tokens for each channel, from which on the small matrices cost less than they save
-HALF = (torch.float16, torch.bfloat16)
 
 
 class CrossCovarianceAttention(Attention):
@@ -32,17 +31,8 @@ class CrossCovarianceAttention(Attention):
     Source: XCiT (arXiv 2106.09681, section 3.2); the SS paper (Pattern Recognition 162, 2025, 111422).
     """
 
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        head_dim: int,
-        *,
-        token_bypass: float = 0.0,
-        attn_drop: float = 0.0,
-        proj_drop: float = 0.0,
-    ) -> None:
-        super().__init__(dim, num_heads, head_dim, token_bypass=token_bypass, attn_drop=attn_drop, proj_drop=proj_drop)
+    def __init__(self, dim: int, num_heads: int, head_dim: int, **probabilities: float) -> None:
+        super().__init__(dim, num_heads, head_dim, **probabilities)
         self.temperature = nn.Parameter(torch.ones(num_heads, 1, 1))
 
     def _make_inputs(self, dim: int, width: int) -> None:
@@ -80,12 +70,9 @@ class CrossCovarianceAttention(Attention):
         """Whether values and output projection had better be one product: for inference, with far more tokens than
         channels; half precision stays as in training, and layers that somebody wants to see or has changed are called.
         """
-        if is_symbolic(x) or is_traced() or x.is_meta or self.training or torch.is_grad_enabled():
-            return False  # the meta device is where multiply-adds are counted, by layers
-        if x.dtype in HALF or torch.is_autocast_enabled(x.device.type) or x.shape[1] < _MANY * x.shape[2]:
+        if self.training or torch.is_grad_enabled() or not may_merge(x, self.qkv, self.proj):
             return False
-        layers = ((self.qkv, nn.Linear), (self.proj, nn.Linear), (self.proj_drop, nn.Dropout))
-        return all(is_plain(layer, kind) for layer, kind in layers)
+        return x.shape[1] >= _MANY * x.shape[2] and is_plain(self.proj_drop, nn.Dropout)
 
     def _merged(self, x: Tensor) -> Tensor:
         """As :meth:`forward`: the weights A act on channels, so P (A V(x)) = (P A V)(x), a small matrix an image."""
@@ -114,13 +101,11 @@ class CrossCovarianceAttention(Attention):
 @fx.wrap  # torch.fx knows no dtypes to decide by
 def _cosines(q: Tensor, k: Tensor) -> Tensor:
     """(B, heads, N, D) each to (B, heads, D, D), the cosines of their channels over the tokens."""
-    norms = [torch.linalg.vector_norm(x, dim=-2, keepdim=True, dtype=_exact(x)).clamp(min=_LEAST_NORM) for x in (q, k)]
+    norms = [
+        torch.linalg.vector_norm(x, dim=-2, keepdim=True, dtype=exact_dtype(x)).clamp(min=_LEAST_NORM) for x in (q, k)
+    ]
     if q.dtype in HALF:  # sums over the tokens could be larger than any number of half precision
         q, k = (x / norm.to(x.dtype) for x, norm in zip((q, k), norms, strict=True))
         return q.transpose(-2, -1) @ k
     # the norms are taken off the small product, not off the tokens
     return q.transpose(-2, -1) @ k / (norms[0].transpose(-2, -1) * norms[1])
-
-
-def _exact(x: Tensor) -> torch.dtype:
-    return torch.float32 if x.dtype in HALF else x.dtype

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from .attention import Attention
-from .fast_paths import is_plain, is_symbolic, is_traced
+from .fast_paths import exact_dtype, may_merge
 
 PROJECTIONS = ('heads', 'qkv', 'q+kv')
 KV_AXES = {'key': -2, 'value': -1}
@@ -44,8 +44,7 @@ class XNorm(nn.Module):
 @fx.wrap  # torch.fx knows no dtype to decide by
 def scaled_normal(x: Tensor, gamma: Tensor, dim: int) -> Tensor:
     """What :class:`XNorm` computes: (B, heads, n, m), (heads,) to (B, heads, n, m)."""
-    # a square has twice the range of what it is of
-    exact = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
+    exact = exact_dtype(x)
     norm = torch.linalg.vector_norm(x, dim=dim, keepdim=True, dtype=exact).clamp_min(_EPS)
     return (x * (gamma.to(exact)[:, None, None] / norm)).to(x.dtype)
 
@@ -207,15 +206,10 @@ class UfoAttention(Attention):
 
     def _may_be_at_once(self, x: Tensor) -> bool:
         """Whether :meth:`_at_once` pays and gives the numbers of the layers."""
-        if is_symbolic(x) or is_traced() or self.projections == 'heads':
-            return False  # compilers and exporters get the layers
-        layers = [*self.input_layers(), self.proj]
-        if x.is_meta or x.dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled(x.device.type):
-            return False  # counters of multiply-adds see the layers; sums over tokens want an exact type
-        # with fewer tokens than channels the products of weights would be most of the work
-        if x.shape[-1] > x.shape[1:-1].numel() or not all(is_plain(layer, nn.Linear) for layer in layers):
+        if self.projections == 'heads' or not may_merge(x, *self.input_layers(), self.proj):
             return False
-        return all(layer.bias is not None and layer.weight.dtype == x.dtype for layer in layers)
+        # with fewer tokens than channels the products of weights would be most of the work
+        return x.shape[-1] <= x.shape[1:-1].numel()
 
     def _at_once(self, x: Tensor) -> Tensor:
         """The same with neither keys nor values: (B, N, C) to (B, N, C).

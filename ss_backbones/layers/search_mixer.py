@@ -15,7 +15,7 @@ from .gates import ALWAYS, START, branch_gates, expected, in_order, sample
 from .window_attention import WindowAttention
 from .windows import cut, join, windows_of
 
-_CHOICES = ('skip', 'conv1x1', 'conv3x3', 'attention')  # by how many gates are on
+CHOICES = ('skip', 'conv1x1', 'conv3x3', 'attention')  # by how many gates are on
 
 
 class SearchMixer(Attention):
@@ -63,7 +63,7 @@ class SearchMixer(Attention):
     @property
     def choice(self) -> str:
         """The mixer that the gates mean, in the word of a :class:`~ss_backbones.BlockSetting`."""
-        return _CHOICES[int((self.kernel_thresholds > 0).cumprod(0).sum())]
+        return CHOICES[int((self.kernel_thresholds > 0).cumprod(0).sum())]
 
     def convolve(self, image: Tensor, side: int) -> Tensor:
         """The convolution with a kernel of that side: (B, C, H, W) to (B, C, H, W)."""

@@ -6,7 +6,7 @@ from .columnar import ColumnarNetwork
 from .pvt_v2 import PVTv2, PVTv2Arch
 from .staged import StagedNetwork
 from .swin import Swin, SwinArch
-from .ufo_vit import UFOViT, UFOViTArch
+from .ufo_vit import UFOViT
 from .vit import ViT, ViTArch
 from .xcit import XCiT, XCiTArch
 
@@ -21,7 +21,6 @@ __all__ = [
     'Swin',
     'SwinArch',
     'UFOViT',
-    'UFOViTArch',
     'ViT',
     'ViTArch',
     'XCiT',

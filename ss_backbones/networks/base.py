@@ -320,6 +320,26 @@ class Network(nn.Module):
         ramp = {'ramp': setting.pos_scale, 'ramp_as': setting.ramp}
         return Mlp(dim, hidden, act=setting.act, bypass=bypass, **ramp, **options)
 
+    def attention_arguments(self, dim: int, num_heads: int, setting: BlockSetting) -> dict[str, int | float]:
+        """What any attention of a block with this setting is made with: its sizes and its probabilities.
+
+        Args:
+            dim: Channels of the block.
+            num_heads: Its heads.
+            setting: Its numbers.
+
+        Raises:
+            ValueError: The heads would get no channel.
+        """
+        return {
+            'dim': dim,
+            'num_heads': num_heads,
+            'head_dim': head_width(dim, num_heads, setting.attn_ratio),
+            'token_bypass': setting.attn_split,
+            'attn_drop': self.attn_drop,
+            'proj_drop': self.proj_drop,
+        }
+
     def make_mixer(self, dim: int, num_heads: int, setting: BlockSetting) -> nn.Module | None:
         """The mixer that a block's setting means, or None where it is an attention, which the family makes.
 

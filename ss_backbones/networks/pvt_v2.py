@@ -14,7 +14,7 @@ from torch import nn
 from ..layers import Attention, Block, OverlapPatchEmbed, SpatialReductionAttention, UfoAttention
 from ..settings import BlockSetting, with_linear_attention
 from .arguments import Settings, check_flag, check_heads, check_stages, take_any
-from .base import StateDict, head_width
+from .base import StateDict
 from .staged import Stage, StagedNetwork
 
 if TYPE_CHECKING:
@@ -177,12 +177,10 @@ class PVTv2(StagedNetwork):
     def _make_attention(self, stage: int, setting: BlockSetting) -> Attention:
         """The attention that a block's setting means in a stage."""
         arch = self.arch
-        dim, heads = arch.embed_dims[stage], arch.num_heads[stage]
-        sizes = dim, heads, head_width(dim, heads, setting.attn_ratio)
-        rates = {'token_bypass': setting.attn_split, 'attn_drop': self.attn_drop, 'proj_drop': self.proj_drop}
+        arguments = self.attention_arguments(arch.embed_dims[stage], arch.num_heads[stage], setting)
         if setting.mixer == 'ufo':
-            return UfoAttention(*sizes, projections='q+kv', **rates)
-        return SpatialReductionAttention(*sizes, sr_ratio=arch.sr_ratios[stage], linear=arch.linear, **rates)
+            return UfoAttention(projections='q+kv', **arguments)
+        return SpatialReductionAttention(sr_ratio=arch.sr_ratios[stage], linear=arch.linear, **arguments)
 
     def init_layer(self, layer: nn.Module) -> None:
         """The initialisation of PVT: small normal linears, convolutions by their fan-out."""

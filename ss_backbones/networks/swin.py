@@ -21,7 +21,7 @@ from ..layers.window_attention import resize_table, table_length
 from ..settings import BlockSetting
 from . import spvit
 from .arguments import Settings, check_count, check_heads, check_stages, height_and_width
-from .base import StateDict, head_width, run_block
+from .base import StateDict, run_block
 from .staged import StagedNetwork
 
 if TYPE_CHECKING:
@@ -242,15 +242,10 @@ class Swin(StagedNetwork):
     def _make_block(self, stage: int, place: int, setting: BlockSetting, number: int) -> Block:
         dim, heads = self.arch.embed_dims[stage], self.arch.num_heads[stage]
         attn = self.make_mixer(dim, heads, setting) or WindowAttention(
-            dim,
-            heads,
-            head_width(dim, heads, setting.attn_ratio),
             window_size=self._window_of(stage),
             shifted=place % 2 == 1,
             scale=(dim // heads) ** -0.5,  # of the whole width, as in the official code
-            token_bypass=setting.attn_split,
-            attn_drop=self.attn_drop,
-            proj_drop=self.proj_drop,
+            **self.attention_arguments(dim, heads, setting),
         )
         return Block(dim, attn, self.make_mlp(dim, setting), self.drop_paths[number], norm_eps=_EPS)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from timm.models.xcit import LPI, ClassAttentionBlock
@@ -11,7 +10,6 @@ from timm.models.xcit import LPI, ClassAttentionBlock
 from ..layers import ACTIVATIONS, NormedLPI, UfoAttention, UfoClassAttention
 from ..settings import BlockSetting
 from .arguments import Settings, check_flag
-from .base import head_width
 from .xcit import XCiT, XCiTArch
 
 if TYPE_CHECKING:
@@ -20,16 +18,11 @@ if TYPE_CHECKING:
     from .arguments import ColumnarArguments
 
 
-@dataclass(frozen=True)
-class UFOViTArch(XCiTArch):
-    """The shape of a UFO-ViT; see :class:`~ss_backbones.networks.XCiTArch`, whose stem and blocks it has."""
-
-
-ARCHS: dict[str, UFOViTArch] = {
-    'tiny': UFOViTArch(192, 24, 4, layer_scale=1e-5),
-    'small': UFOViTArch(384, 12, 8),
-    'medium': UFOViTArch(384, 24, 8, layer_scale=1e-5),
-    'base': UFOViTArch(512, 24, 8, layer_scale=1e-5),
+ARCHS: dict[str, XCiTArch] = {
+    'tiny': XCiTArch(192, 24, 4, layer_scale=1e-5),
+    'small': XCiTArch(384, 12, 8),
+    'medium': XCiTArch(384, 24, 8, layer_scale=1e-5),
+    'base': XCiTArch(512, 24, 8, layer_scale=1e-5),
 }
 
 
@@ -42,7 +35,7 @@ class UFOViT(XCiT):
     and says nothing else.
 
     Args:
-        arch: 'tiny', 'small', 'medium', 'base', or a dict with the fields of :class:`UFOViTArch`.
+        arch: 'tiny', 'small', 'medium', 'base', or a dict with the fields of :class:`XCiTArch`.
         settings: See :class:`~ss_backbones.networks.Network`; 'uniform', the default, is the paper's network. So are
             the arguments that are not named here.
         full_projections: Queries, keys and values of a head are made of all channels. False, the default: of the head's
@@ -83,9 +76,9 @@ class UFOViT(XCiT):
         super().__init__(arch, settings, **shared)
 
     def _make_attention(self, setting: BlockSetting) -> UfoAttention:
-        dim, heads = self.arch.embed_dim, self.arch.num_heads
-        rates = {'token_bypass': setting.attn_split, 'attn_drop': self.attn_drop, 'proj_drop': self.proj_drop}
-        return UfoAttention(dim, heads, head_width(dim, heads, setting.attn_ratio), **self._reading, **rates)
+        return UfoAttention(
+            **self._reading, **self.attention_arguments(self.arch.embed_dim, self.arch.num_heads, setting)
+        )
 
     def _make_local(self, setting: BlockSetting) -> LPI:
         if not self._local_end:

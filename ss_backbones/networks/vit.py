@@ -16,7 +16,7 @@ from ..layers import Attention, Block, HeadLayer, SelfAttention, UfoAttention
 from ..settings import BlockSetting
 from . import spvit
 from .arguments import Settings, check_count, check_flag, check_heads, height_and_width, take_any
-from .base import StateDict, head_width
+from .base import StateDict
 from .columnar import ColumnarNetwork
 from .positions import resize_positions
 
@@ -171,12 +171,10 @@ class ViT(ColumnarNetwork):
 
     def _make_attention(self, setting: BlockSetting, window: int | None) -> Attention:
         """The attention that a block's setting means, in windows where it is no linear one."""
-        dim, heads = self.arch.embed_dim, self.arch.num_heads
-        sizes = dim, heads, head_width(dim, heads, setting.attn_ratio)
-        rates = {'token_bypass': setting.attn_split, 'attn_drop': self.attn_drop, 'proj_drop': self.proj_drop}
+        arguments = self.attention_arguments(self.arch.embed_dim, self.arch.num_heads, setting)
         if setting.mixer == 'ufo':
-            return UfoAttention(*sizes, projections='qkv', **rates)
-        return SelfAttention(*sizes, window_size=window, **rates)
+            return UfoAttention(projections='qkv', **arguments)
+        return SelfAttention(window_size=window, **arguments)
 
     def init_layer(self, layer: nn.Module) -> None:
         """DeiT's initialisation, or DFC-DeiT's own; convolutions keep torch's."""

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from ..layers import ACTIVATIONS, Attention, CrossCovarianceAttention, FourierPositions, LocalBlock, UfoAttention
 from ..settings import BlockSetting
-from .arguments import Settings, check_count, check_heads
-from .base import StateDict, head_width, run_block
+from .arguments import Settings
+from .base import StateDict, run_block
 from .columnar import ColumnarNetwork
+from .vit import ViTArch
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -29,33 +30,23 @@ _EPS = 1e-6
 
 
 @dataclass(frozen=True)
-class XCiTArch:
-    """The shape of an XCiT.
+class XCiTArch(ViTArch):
+    """The shape of an XCiT; the blocks are those before class attention.
 
     Args:
-        embed_dim: Channels, a multiple of ``num_heads``, and of the 8 of the stem's first convolution.
-        depth: Blocks, without those of class attention.
-        num_heads: Attention heads.
-        mlp_ratio: MLP ratio of the plain network (``settings='uniform'``).
-        patch_size: Side of a patch in pixels, 8 or 16.
         layer_scale: Where the scales of the blocks' branches start.
 
+    The other arguments are those of :class:`~ss_backbones.networks.ViTArch`.
+
     Raises:
-        ValueError: A number is not positive, the width is no such multiple, or there are no patches of this size.
+        ValueError: A number is not positive, the width is no multiple of the heads and of the 8 of the stem's first
+            convolution, or there are no patches of this size.
     """
 
-    embed_dim: int
-    depth: int
-    num_heads: int
-    mlp_ratio: float = 4.0
-    patch_size: int = 16
     layer_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ('embed_dim', 'depth', 'num_heads', 'patch_size'):
-            check_count(f'arch: {name}', getattr(self, name))
-        BlockSetting(mlp_ratio=self.mlp_ratio)  # says what is wrong with it
-        check_heads([self.embed_dim], [self.num_heads])
+        super().__post_init__()
         if self.patch_size not in _PATCHES:
             raise ValueError(f'arch: patch_size={self.patch_size} is not possible; the stem makes 8 or 16.')
         if self.embed_dim % 8:
@@ -63,10 +54,6 @@ class XCiTArch:
         scale = self.layer_scale
         if isinstance(scale, bool) or not isinstance(scale, int | float) or not scale > 0:
             raise ValueError(f'arch: layer_scale={scale!r} must be a number above 0.')
-
-    def plain_mlp_ratios(self) -> list[float]:
-        """See :class:`~ss_backbones.networks.arguments.Arch`."""
-        return [self.mlp_ratio] * self.depth
 
 
 ARCHS: dict[str, XCiTArch] = {
@@ -149,12 +136,10 @@ class XCiT(ColumnarNetwork):
 
     def _make_attention(self, setting: BlockSetting) -> Attention:
         """The attention that a block's setting means."""
-        dim, heads = self.arch.embed_dim, self.arch.num_heads
-        sizes = dim, heads, head_width(dim, heads, setting.attn_ratio)
-        rates = {'token_bypass': setting.attn_split, 'attn_drop': self.attn_drop, 'proj_drop': self.proj_drop}
+        arguments = self.attention_arguments(self.arch.embed_dim, self.arch.num_heads, setting)
         if setting.mixer == 'ufo':
-            return UfoAttention(*sizes, projections='qkv', **rates)
-        return CrossCovarianceAttention(*sizes, **rates)
+            return UfoAttention(projections='qkv', **arguments)
+        return CrossCovarianceAttention(**arguments)
 
     def _make_local(self, setting: BlockSetting) -> LPI:
         """A block's local patch interaction."""

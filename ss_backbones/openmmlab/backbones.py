@@ -1,15 +1,24 @@
 """The OpenMMLab backbones, a class a family."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from mmengine.model import BaseModule
 
 from .. import networks
 from ..networks import PVTv2, Swin, ViT, XCiT
-from ..networks.arguments import Settings
 from ..registry import register_backbone
 from .backbone import Backbone
+
+
+class WithMaps:
+    """Goes before :class:`Backbone` in the bases of a columnar network, which makes no maps unasked.
+
+    Args:
+        pyramid: See :class:`~ss_backbones.networks.ColumnarNetwork`.
+    """
+
+    def __init__(self, *network_positional: Any, pyramid: bool | str = True, **options: Any) -> None:
+        super().__init__(*network_positional, pyramid=pyramid, **options)
 
 
 @register_backbone
@@ -36,7 +45,7 @@ class SSSwin(Backbone, Swin, BaseModule):
 
 
 @register_backbone
-class SSViT(Backbone, ViT, BaseModule):
+class SSViT(WithMaps, Backbone, ViT, BaseModule):
     """SS-ViT, or plain DeiT with ``settings='uniform'``, for detectors and segmenters.
 
     The arguments are those of :class:`~ss_backbones.networks.ViT`, its bases, and
@@ -51,19 +60,9 @@ class SSViT(Backbone, ViT, BaseModule):
     (arXiv 2203.16527).
     """
 
-    def __init__(
-        self,
-        arch: str | Mapping[str, object] = 'tiny',
-        settings: Settings = 'specific',
-        *,
-        pyramid: bool | str = True,
-        **options: Any,
-    ) -> None:
-        super().__init__(arch, settings, pyramid=pyramid, **options)
-
 
 @register_backbone
-class SSXCiT(Backbone, XCiT, BaseModule):
+class SSXCiT(WithMaps, Backbone, XCiT, BaseModule):
     """SS-XCiT, or plain XCiT with ``settings='uniform'``, for detectors and segmenters.
 
     The arguments are those of :class:`~ss_backbones.networks.XCiT`, its bases, and
@@ -78,19 +77,9 @@ class SSXCiT(Backbone, XCiT, BaseModule):
     (arXiv 2203.16527).
     """
 
-    def __init__(
-        self,
-        arch: str | Mapping[str, object] = 'tiny_12',
-        settings: Settings = 'specific',
-        *,
-        pyramid: bool | str = True,
-        **options: Any,
-    ) -> None:
-        super().__init__(arch, settings, pyramid=pyramid, **options)
-
 
 @register_backbone
-class UFOViT(Backbone, networks.UFOViT, BaseModule):
+class UFOViT(WithMaps, Backbone, networks.UFOViT, BaseModule):
     """UFO-ViT, or with ``settings='specific'`` SS on it, for detectors and segmenters.
 
     The arguments are those of :class:`ss_backbones.networks.UFOViT`, its bases, and
@@ -101,13 +90,3 @@ class UFOViT(Backbone, networks.UFOViT, BaseModule):
 
     Source: Song, UFO-ViT (arXiv 2109.14382); the pyramid XCiT (arXiv 2106.09681).
     """
-
-    def __init__(
-        self,
-        arch: str | Mapping[str, object] = 'tiny',
-        settings: Settings = 'uniform',
-        *,
-        pyramid: bool | str = True,
-        **options: Any,
-    ) -> None:
-        super().__init__(arch, settings, pyramid=pyramid, **options)
