@@ -5,9 +5,8 @@
 CIFAR10 has the folders train/CLASS and val/CLASS with images of 32 x 32 pixels, which are enlarged to 64 x 64. All have
 patches of 8 pixels, 64 channels, 4 heads and the recipe of cifar.py; 'xcit' is XCiT with 4 blocks and 2 of class
 attention, 'ufo' UFO-ViT with as many and with all channels in each head's projections, and 'deit' a ViT with 6 blocks,
-so that all have nearly as many parameters. The others are UFO-ViT
-with something else in the place of its two normalisations: 'l2-q' and 'l2-kv' have one of them alone, 'none' neither,
-and 'softmax' a softmax over the same axes.
+so that all have nearly as many parameters. The others are UFO-ViT with something else in the place of its two
+normalisations: 'l2-q' and 'l2-kv' have one of them alone, 'none' neither, and 'softmax' a softmax over the same axes.
 
 A row of OUT.csv is an epoch of a run; what is in the file already is not run again.
 """
@@ -16,7 +15,7 @@ import time
 
 import timm
 import torch
-from cifar import RATE, Data, parse, read, top1, train
+from cifar import RATE, Data, parse, read, some, top1, train
 from rows import append, rows_of
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -85,11 +84,9 @@ def run(way: str, seed: int, epochs: int, data: Data, device: str, limit: float)
     return rows
 
 
-def enlarged(data: Data, images: int) -> Data:
-    """64 x 64 pixels, and of the training images so many, evenly over the classes."""
-    few = torch.linspace(0, len(data['train'][0]) - 1, min(images, len(data['train'][0]))).long()
-    parts = {'train': tuple(part[few] for part in data['train']), 'val': data['val']}
-    return {name: (F.interpolate(x, size=64, mode='bilinear'), y) for name, (x, y) in parts.items()}
+def enlarged(data: Data) -> Data:
+    """64 x 64 pixels."""
+    return {name: (F.interpolate(x, size=64, mode='bilinear'), y) for name, (x, y) in data.items()}
 
 
 def main() -> None:
@@ -97,7 +94,7 @@ def main() -> None:
     ways = [*NETWORKS, *NORMS]
     arguments = parse(__doc__, [], ways, [0, 1], epochs=5, images=20_000)
     ss_backbones.register()
-    data = enlarged(read(arguments.data), arguments.images)
+    data = enlarged(some(read(arguments.data), arguments.images))
     for seed in arguments.seeds:
         for way in arguments.ways:
             done = [(row['way'], row['seed'], row['epoch']) for row in rows_of(arguments.out)]

@@ -35,6 +35,12 @@ def _read(folder: Path) -> tuple[Tensor, Tensor]:
     return ((images / 255 - MEAN) / STD).permute(0, 3, 1, 2).contiguous(), torch.tensor(found.targets)
 
 
+def some(data: Data, images: int) -> Data:
+    """With so many of the training images, evenly over the classes."""
+    few = torch.linspace(0, len(data['train'][0]) - 1, min(images, len(data['train'][0]))).long()
+    return {'train': tuple(part[few] for part in data['train']), 'val': data['val']}
+
+
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     """Shift by up to 4 pixels, and flip every other image on average."""
     count, _, height, width = images.shape
@@ -56,6 +62,7 @@ def train(
         logits, classes
     ),
     seconds: float = math.inf,
+    groups: Sequence[dict] = (),
 ) -> Iterator[float]:
     """Train, with a learning rate for each epoch.
 
@@ -66,19 +73,20 @@ def train(
         generator: Of the order of the images and of what is done to them.
         loss_of: The loss of logits, classes and images.
         seconds: After the epoch in which so many have passed it ends.
+        groups: Parameters for the optimiser, with ``lr_scale`` for a factor on the rates; none for all of the model.
 
     Yields:
         The mean loss of every epoch; the model is in training mode then.
     """
     device = next(model.parameters()).device
     images, labels = data['train']
-    optimizer = create_optimizer_v2(model, opt='adamw', lr=RATE, weight_decay=0.05)
+    optimizer = create_optimizer_v2(list(groups) or model, opt='adamw', lr=RATE, weight_decay=0.05)
     end = time.monotonic() + seconds
     for rate in rates:
         if time.monotonic() > end:
             return
         for group in optimizer.param_groups:
-            group['lr'] = rate
+            group['lr'] = rate * group.get('lr_scale', 1.0)
         model.train()
         total = torch.zeros((), device=device)
         for batch in torch.randperm(len(images), generator=generator).split(BATCH):

@@ -67,6 +67,17 @@ def test_attention_of_every_kind_trains(data: Path, tmp_path: Path) -> None:
     assert max(sizes) < 1.25 * min(sizes)
 
 
+def test_searched_networks_stand_beside_others_of_their_cost(data: Path, tmp_path: Path) -> None:
+    out, ways = tmp_path / 'out.csv', ('dense', 'searched-0.6', 'random-0.6-1', 'narrow-0.6')
+    run('searching.py', data, out, '--ways', *ways, '--seeds', '0', '--epochs', '1', '--images', '40', cwd=tmp_path)
+    rows = {row['way']: row for row in csv.DictReader(out.open())}
+    assert tuple(rows) == ways and all(0 <= float(row['top1']) <= 100 for row in rows.values())
+    shares = [float(row['share']) for row in rows.values()]
+    assert shares[0] == 1 and max(abs(share - 0.6) for share in shares[2:]) < 0.05
+    sizes = [int(row['parameters']) for row in rows.values()]
+    assert sizes[2] < sizes[0] and sizes[3] < sizes[0]
+
+
 def test_configs_are_counted(tmp_path: Path) -> None:
     pytest.importorskip('mmdet')
     run('count_swaps.py', tmp_path / 'out.csv', '--match', 'atss_', '--arch', 'b0', cwd=tmp_path)

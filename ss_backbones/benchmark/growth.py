@@ -35,6 +35,13 @@ def curve(cells: Cells, name: str, stage: int, column: str) -> dict[int, float]:
     return dict(sorted(points))
 
 
+def total(cells: Cells, name: str, column: str) -> dict[int, float]:
+    """The sum over the stages of a network, by the side of the image, for the sides where all were measured."""
+    curves = [curve(cells, name, stage, column) for stage in stages(cells, name)]
+    sides = sorted(set.intersection(*map(set, curves))) if curves else []
+    return {side: sum(points[side] for points in curves) for side in sides}
+
+
 def exponent(values: Mapping[int, float]) -> float | None:
     """The a of value ~ pixels ** a, by least squares of the logarithms; None with fewer than two sides.
 

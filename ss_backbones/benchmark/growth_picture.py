@@ -34,7 +34,7 @@ def draw(cells: Cells, names: Sequence[str], panels: Mapping[str, str], title: s
         _draw_panel(ax, cells, names, column)
         ax.set_title(label, loc='left', fontsize=10, fontweight='bold')
     styles = [
-        Line2D([], [], color='black', linestyle=line, marker=marker, markersize=4, label=name)
+        Line2D([], [], color='black', linestyle=line, marker=marker, markersize=4, label=Path(name).name)
         for name, (line, marker) in zip(names, LINES, strict=False)
     ]
     styles.append(Line2D([], [], color=LIGHT, lw=1, label='slopes of pixels$^1$ and pixels$^2$'))
@@ -68,7 +68,7 @@ def _draw_panel(ax: Axes, cells: Cells, names: Sequence[str], column: str) -> No
     ax.legend(
         [Line2D([], [], color=colour, lw=3) for colour in COLOURS[: len(exponents)]],
         [f'{i}: {", ".join("-" if a is None else f"{a:.2f}" for a in found)}' for i, found in exponents.items()],
-        title=f'stage: exponent over pixels\n({", ".join(names)})',
+        title='stage: exponent over pixels\n(as below, from the left)',
         loc='upper left',
         frameon=False,
         fontsize=9,

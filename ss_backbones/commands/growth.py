@@ -2,11 +2,13 @@
 
     ss-backbones growth growth.png
     ss-backbones growth growth.png --models b2 b2:uniform --sides 224 448 896 1792 --device cuda --csv growth.csv
+    ss-backbones growth growth.png --models b0 configs/mask_rcnn/mask-rcnn_ss-pvtv2-b0-ufo_fpn_1x_coco.py
 
 Time: forward passes of one square image in float32 inference, the models in turn, medians. Memory: what a stage keeps
 for the backward pass in training, beside its parameters. The exponents are those of the number of pixels, fitted by
 least squares to the logarithms of all sides: 1 is linear, 2 quadratic. Of a network without stages the quarters of its
-blocks are measured; what precedes the first stage counts with it, and what follows the last is left out.
+blocks are measured; what precedes the first stage counts with it, and what follows the last is left out. The table has
+the sum of the stages as well.
 """
 
 from collections import defaultdict
@@ -30,8 +32,8 @@ def main(argv: list[str], program: str) -> int:
         nargs='+',
         default=MODELS,
         metavar='NAME[:uniform]',
-        help="networks of this package, such as b0 or vit-tiny; ':uniform' is the plain twin, one setting for all "
-        f'blocks. Default: {" ".join(MODELS)}',
+        help="networks of this package, such as b0 or vit-tiny, or configs with one (.py); ':uniform' is the plain "
+        f'twin, one setting for all blocks. Default: {" ".join(MODELS)}',
     )
     parser.add_argument('--sides', nargs='+', type=int, default=SIDES, help=f'default: {" ".join(map(str, SIDES))}')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
@@ -55,7 +57,7 @@ def main(argv: list[str], program: str) -> int:
 
     from .. import register
     from ..benchmark.candidates import find, own_networks
-    from ..benchmark.growth import curve, exponent, measure, rows, stages
+    from ..benchmark.growth import curve, exponent, measure, rows, stages, total
     from ..benchmark.growth_picture import LINES, draw
     from ..benchmark.machine import machine_name
     from ..benchmark.names import split
@@ -67,10 +69,10 @@ def main(argv: list[str], program: str) -> int:
     plan, own = Plan(device=arguments.device), own_networks()
     for name in names:
         network, options = split(name)
-        if network not in own or set(options) - {'uniform'}:
+        if not (network.endswith('.py') or network in own) or set(options) - {'uniform'}:
             raise UsageError(
                 f'{name!r}: the stages that are measured are those of networks of this package. Possible are '
-                f"{', '.join(own)}, each with ':uniform' for its plain twin."
+                f"{', '.join(own)}, each with ':uniform' for its plain twin, and configs (.py)."
             )
     if len(names) > len(LINES):
         raise UsageError(f'{len(names)} models are too many for one picture; take up to {len(LINES)}.')
@@ -87,9 +89,15 @@ def main(argv: list[str], program: str) -> int:
     names = [name for name in names if stages(cells, name)]
     if names:
         print('\nexponents over the number of pixels')
-        columns = {f'stage {i + 1}': '.2f' for i in range(max(len(stages(cells, name)) for name in names))}
+        most = max(len(stages(cells, name)) for name in names)
+        columns = {f'stage {i + 1}': '.2f' for i in range(most)} | {'together': '.2f'}
         table = [
-            (name, what, *(exponent(curve(cells, name, stage, column)) for stage in stages(cells, name)))
+            (
+                name,
+                what,
+                *(exponent(curve(cells, name, stage, column)) for stage in range(1, most + 1)),
+                exponent(total(cells, name, column)),
+            )
             for name in names
             for what, column in (('time', 'time_ms'), ('memory', 'saved_mib'))
         ]

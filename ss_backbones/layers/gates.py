@@ -1,11 +1,11 @@
-"""Gates that a search learns: on or off in what is computed, with the gradient of something smooth.
+"""Gates that a search learns: on or off in what is computed, with the gradient of something smooth; who gets them.
 
 Source: He et al., "Pruning Self-attentions into Convolutional Layers in Single Path" (SPViT), TPAMI 2024, and its
 official code.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 START = 1.5  # of all thresholds: a gate is on with a probability of 0.82
 ALWAYS = 0.5  # the draw with which a gate is on where its probability is above a half
@@ -61,3 +61,12 @@ def branch_gates(gates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     first, second, third = in_order(gates)
     return third, second * (1 - third), first * (1 - second) * (1 - third)
+
+
+def take_layers(taker: nn.Module, giver: nn.Module) -> None:
+    """Let a module have the layers, parameters and buffers of another of its shape as its own, and its mode."""
+    parts = (giver.named_children(), giver.named_parameters(recurse=False), giver.named_buffers(recurse=False))
+    for named in parts:
+        for name, part in named:
+            setattr(taker, name, part)
+    taker.train(giver.training)

@@ -11,14 +11,14 @@ from torch.nn import functional as F
 from .attention import Attention, SelfAttention
 from .conv_mixer import HeadMixing, behind_others, mix_projection, mix_values, norm_name, patches_of
 from .fast_paths import is_plain
-from .gates import ALWAYS, START, branch_gates, expected, in_order, sample
+from .gates import ALWAYS, START, branch_gates, expected, in_order, sample, take_layers
 from .window_attention import WindowAttention
 from .windows import cut, join, windows_of
 
 CHOICES = ('skip', 'conv1x1', 'conv3x3', 'attention')  # by how many gates are on
 
 
-class SearchMixer(Attention):
+class SearchMixer:
     """One set of weights that is an attention, a 3 x 3 or 1 x 1 convolution, or nothing, as the gates say.
 
     The convolutions are made of the attention's values and output projection as in
@@ -26,7 +26,7 @@ class SearchMixer(Attention):
     :attr:`draws`; in evaluation they are on where their probability is above a half. A skipped block adds nothing,
     while :class:`~ss_backbones.layers.Skip`, with which what was found is trained, adds the first norm's output.
 
-    It is made of an attention by :func:`to_search_form`.
+    This is what the kinds of attention have in common then; :func:`searched_mixer` makes one of an attention.
 
     Attributes:
         mixing: How the heads become the places of the kernels.
@@ -45,8 +45,9 @@ class SearchMixer(Attention):
     head_probs: nn.Parameter
     draws: Tensor
 
-    def add_gates(self, mixing: HeadMixing) -> None:
-        """Add what an attention does not have, all gates likely on, and all heads with the same share."""
+    def take(self, attention: Attention, mixing: HeadMixing) -> None:
+        """Take the layers of an attention of the same shape, and add all gates, likely on, and even shares of heads."""
+        take_layers(self, attention)
         like = {'dtype': self.proj.weight.dtype, 'device': self.proj.weight.device}
         self.mixing = mixing
         self.kernel_thresholds = nn.Parameter(torch.full((3,), START, **like))
@@ -103,6 +104,11 @@ class SearchMixer(Attention):
 class SearchSelfAttention(SearchMixer, SelfAttention):
     """The form that a search gives to :class:`SelfAttention`. Convolutions take no part in its windows."""
 
+    def __init__(self, attention: SelfAttention, mixing: HeadMixing) -> None:
+        with torch.device('meta'):
+            super().__init__(**_shape_of(attention), window_size=attention.window_size)
+        self.take(attention, mixing)
+
     def forward(self, x: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
         """(B, N, C) to (B, N, C); see :class:`SelfAttention`.
 
@@ -133,6 +139,12 @@ class SearchWindowAttention(SearchMixer, WindowAttention):
     that is found has it over the whole map.
     """
 
+    def __init__(self, attention: WindowAttention, mixing: HeadMixing) -> None:
+        layout = {name: getattr(attention, name) for name in ('window_size', 'shifted', 'scale')}
+        with torch.device('meta'):
+            super().__init__(**_shape_of(attention), **layout)
+        self.take(attention, mixing)
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, H, W, C)."""
         attention, conv3, conv1 = self.branches()
@@ -151,14 +163,26 @@ class SearchWindowAttention(SearchMixer, WindowAttention):
         return linear + 2 * self.num_heads * self.head_dim * tokens * area
 
 
-_FORMS: dict[type[Attention], type[SearchMixer]] = {
+def _shape_of(attention: Attention) -> dict[str, object]:
+    """The arguments that an attention of its shape has, whatever its kind."""
+    return {
+        'dim': attention.proj.out_features,
+        'num_heads': attention.num_heads,
+        'head_dim': attention.head_dim,
+        'token_bypass': attention.token_bypass,
+        'attn_drop': attention.attn_drop,
+        'proj_drop': attention.proj_drop.p,
+    }
+
+
+_FORMS: dict[type[Attention], type[SearchSelfAttention | SearchWindowAttention]] = {
     SelfAttention: SearchSelfAttention,
     WindowAttention: SearchWindowAttention,
 }
 
 
-def to_search_form(attention: nn.Module, mixing: HeadMixing) -> None:
-    """Give an attention gates and convolutions, in place: whoever holds it, or its weights, holds the same.
+def searched_mixer(attention: nn.Module, mixing: HeadMixing) -> SearchSelfAttention | SearchWindowAttention:
+    """The form with gates and convolutions of an attention, whose layers and parameters it takes.
 
     Args:
         attention: A :class:`SelfAttention` or :class:`WindowAttention`.
@@ -184,5 +208,4 @@ def to_search_form(attention: nn.Module, mixing: HeadMixing) -> None:
             f'The attention has {attention.num_heads} heads of {attention.head_dim} channels, more than the '
             f"block's {attention.proj.out_features}: a search needs attn_ratio up to 1."
         )
-    attention.__class__ = form
-    attention.add_gates(mixing)
+    return form(attention, mixing)

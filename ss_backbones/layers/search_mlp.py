@@ -7,18 +7,24 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from .gates import ALWAYS, START, expected, sample
+from .gates import ALWAYS, START, expected, sample, take_layers
 from .mlp import Mlp
 
 
 class SearchMlp(Mlp):
     """An :class:`Mlp` of which hidden units are multiplied by gates after the activation.
 
-    Units that bypass the second linear have none, and stay. It is made of an MLP by :func:`to_search_mlp`.
+    Units that bypass the second linear have none, and stay.
+
+    Args:
+        mlp: The MLP, whose layers and parameters this one takes.
 
     Attributes:
-        ffn_thresholds: (gated units,), of the gates.
+        ffn_thresholds: (gated units,), of the gates, all likely on at first.
         draws: (gated units,), see :class:`~.search_mixer.SearchMixer`.
+
+    Raises:
+        ValueError: It is no :class:`Mlp`, has a convolution, or holds a ramp as a fixed tensor.
 
     Source: SPViT, see :class:`~.search_mixer.SearchMixer`.
     """
@@ -26,8 +32,18 @@ class SearchMlp(Mlp):
     ffn_thresholds: nn.Parameter
     draws: Tensor
 
-    def add_gates(self) -> None:
-        """Add what an MLP does not have, all gates likely on."""
+    def __init__(self, mlp: nn.Module) -> None:
+        if type(mlp) is not Mlp or mlp.dwconv is not None:
+            raise ValueError(f'{type(mlp).__name__} cannot be searched: it must be an Mlp without a convolution.')
+        if mlp.has_fixed_ramp():
+            raise ValueError(
+                'The MLP has a fixed ramp over its hidden units, which would be another over those that a search '
+                "keeps. Build the network with ramp='bias': it takes the same weights and computes the same."
+            )
+        same = {name: getattr(mlp, name) for name in ('hidden', 'bypass', 'ramp', 'ramp_as')}
+        with torch.device('meta'):
+            super().__init__(mlp.fc1.in_features, **same)
+        take_layers(self, mlp)
         like = {'dtype': self.fc2.weight.dtype, 'device': self.fc2.weight.device}
         units = self.hidden - self.bypass
         self.ffn_thresholds = nn.Parameter(torch.full((units,), START, **like))
@@ -63,20 +79,3 @@ class SearchMlp(Mlp):
     def fixed_macs(self, grid: tuple[int, int]) -> int:
         """Multiply-adds of the units that have none."""
         return prod(grid) * self.fc1.in_features * self.bypass
-
-
-def to_search_mlp(mlp: nn.Module) -> None:
-    """Give the hidden units of an MLP gates, in place.
-
-    Raises:
-        ValueError: It is no :class:`Mlp`, has a convolution, or holds a ramp as a fixed tensor.
-    """
-    if type(mlp) is not Mlp or mlp.dwconv is not None:
-        raise ValueError(f'{type(mlp).__name__} cannot be searched: it must be an Mlp without a convolution.')
-    if mlp.has_fixed_ramp():
-        raise ValueError(
-            'The MLP has a fixed ramp over its hidden units, which would be another over those that a search keeps. '
-            "Build the network with ramp='bias': it takes the same weights and computes the same."
-        )
-    mlp.__class__ = SearchMlp
-    mlp.add_gates()

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from ..layers import Block
 from ..layers.conv_mixer import SIDES, norm_name
 from ..layers.gates import make_draws
-from ..layers.search_mixer import SearchMixer, to_search_form
-from ..layers.search_mlp import SearchMlp, to_search_mlp
+from ..layers.search_mixer import SearchMixer, searched_mixer
+from ..layers.search_mlp import SearchMlp
 from ..settings import BlockSetting
 from . import spvit
 from .base import Network, StateDict
@@ -54,17 +54,17 @@ def _has_choices(network: type[Network]) -> bool:
 
 
 def search_form(network: Network) -> None:
-    """Give all built blocks of a network gates, in place; its weights and their keys stay, and gates are added.
+    """Give all built blocks of a network gates; its weights and their keys stay, and gates are added.
 
     Raises:
-        ValueError: See :func:`check_searchable`, :func:`~ss_backbones.layers.search_mixer.to_search_form` and
-            :func:`~ss_backbones.layers.search_mlp.to_search_mlp`; the network may have gates in some blocks then.
+        ValueError: See :func:`check_searchable`, :func:`~ss_backbones.layers.search_mixer.searched_mixer` and
+            :class:`~ss_backbones.layers.search_mlp.SearchMlp`; the network may have gates in some blocks then.
     """
     check_searchable(network)
     for number, block in enumerate(network.all_blocks()):
         try:
-            to_search_form(block.attn, network.head_mixing)
-            to_search_mlp(block.mlp)
+            block.attn = searched_mixer(block.attn, network.head_mixing)
+            block.mlp = SearchMlp(block.mlp)
         except ValueError as error:
             raise ValueError(f'settings[{number}]: {error}') from error
 

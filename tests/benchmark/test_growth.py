@@ -93,6 +93,18 @@ def test_picture_and_table(call: Call, tmp_path: Path) -> None:
     assert code == 2 and 'exists already and is never written over' in said and out.read_bytes() == before
 
 
+def test_a_config_stands_beside_an_arch_and_the_sum_of_the_stages_beside_them(call: Call, tmp_path: Path) -> None:
+    table, config = tmp_path / 'growth.csv', 'ss_backbones::mask_rcnn/mask-rcnn_ss-pvtv2-b0-ufo_fpn_1x_coco.py'
+    out = tmp_path / 'growth.png'
+    code, said = call(out, '--models', 'b0', config, '--sides', 256, 512, '--runs', 1, '--csv', table)
+    assert code == 0 and said.count('b0-ufo_fpn') >= 2 and 'together' in said
+    kept = {(row['model'], row['stage'], row['side']): float(row['saved_mib']) for row in csv.DictReader(table.open())}
+    sums = {side: sum(kept[config, stage, side] for stage in '1234') for side in ('256', '512')}
+    assert f'{exponent({int(side): value for side, value in sums.items()}):.2f}' in said
+    # without a softmax over the keys, and without reducing convolutions, another network was measured
+    assert kept[config, '1', '512'] != kept['b0', '1', '512'] and kept[config, '3', '512'] == kept['b0', '3', '512']
+
+
 def test_a_network_without_stages_is_measured_by_quarters_of_its_blocks() -> None:
     with torch.device('meta'):
         model = find('vit-tiny', Plan()).build(Shape(1, 64, 64))

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from ss_backbones.layers import Attention, Mlp, SelfAttention, SharedConvMixer, WindowAttention
 from ss_backbones.layers.gates import START, branch_gates, expected, make_draws, sample
-from ss_backbones.layers.search_mixer import to_search_form
-from ss_backbones.layers.search_mlp import to_search_mlp
+from ss_backbones.layers.search_mixer import searched_mixer
+from ss_backbones.layers.search_mlp import SearchMlp
 from ss_backbones.networks import Swin, ViT
 
 DIM, HEADS, GRID = 12, 3, (4, 6)
@@ -114,8 +114,7 @@ def test_the_searched_attention(kind: str, choice: str, training: bool) -> None:
         x, layout = torch.randn(2, *GRID, DIM, dtype=torch.float64), ()
     noise(dense.double())
     expected_attention = dense(x, *layout)
-    searched = dense.train(training)
-    to_search_form(searched, network.head_mixing)
+    searched = searched_mixer(dense.train(training), network.head_mixing)
     noise_of_more = {key: value for key, value in searched.state_dict().items() if key.startswith(('bn', 'head_probs'))}
     for name, value in noise_of_more.items():
         if value.is_floating_point():
@@ -158,7 +157,7 @@ def test_the_searched_mlp(act: str, bypass: int, training: bool) -> None:
     mlp = noise(Mlp(DIM, 20, act=act, bypass=bypass, ramp=2.0, ramp_as='bias').double()).train(training)
     x = torch.randn(2, 5, DIM, dtype=torch.float64)
     whole = mlp(x)
-    to_search_mlp(mlp)
+    mlp = SearchMlp(mlp)
     torch.testing.assert_close(mlp(x), whole)
     mlp.ffn_thresholds.data.normal_()
     mlp.draws.uniform_(0.01, 0.99)
@@ -183,10 +182,10 @@ def test_the_searched_mlp(act: str, bypass: int, training: bool) -> None:
 @pytest.mark.parametrize(
     ('make', 'text'),
     [
-        (lambda: to_search_form(nn.Identity(), ViT.head_mixing), 'Identity cannot be searched'),
-        (lambda: to_search_form(attention(SelfAttention, head_dim=5), ViT.head_mixing), 'needs attn_ratio up to 1'),
-        (lambda: to_search_mlp(Mlp(DIM, 20, ramp=1.0)), "fixed ramp.*Build the network with ramp='bias'"),
-        (lambda: to_search_mlp(Mlp(DIM, 20, conv=True)), 'without a convolution'),
+        (lambda: searched_mixer(nn.Identity(), ViT.head_mixing), 'Identity cannot be searched'),
+        (lambda: searched_mixer(attention(SelfAttention, head_dim=5), ViT.head_mixing), 'needs attn_ratio up to 1'),
+        (lambda: SearchMlp(Mlp(DIM, 20, ramp=1.0)), "fixed ramp.*Build the network with ramp='bias'"),
+        (lambda: SearchMlp(Mlp(DIM, 20, conv=True)), 'without a convolution'),
     ],
 )
 def test_what_cannot_be_searched(make: object, text: str) -> None:
@@ -198,4 +197,4 @@ def test_layers_that_were_replaced_cannot_be_searched() -> None:
     changed = attention(SelfAttention)
     changed.qkv.register_forward_hook(lambda *_: None)
     with pytest.raises(ValueError, match='other layers than plain linear ones'):
-        to_search_form(changed, ViT.head_mixing)
+        searched_mixer(changed, ViT.head_mixing)
