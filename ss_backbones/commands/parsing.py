@@ -1,7 +1,7 @@
 """What the command lines of all commands share."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -73,18 +73,68 @@ def check_score_thr(value: float) -> None:
         raise UsageError(f'--score-thr is the lowest score that is drawn, from 0 to 1, not {value:g}.')
 
 
-def classifier_parser(program: str, description: str) -> Parser:
+def classifier_parser(
+    program: str,
+    description: str,
+    *,
+    config: str = 'a config such as those in configs/imagenet/',
+    work_dir: str = 'work_dirs/CONFIG',
+) -> Parser:
     """A parser with the arguments that training and evaluating a classifier share; see :func:`launch_classifier`."""
     parser = Parser(program, description)
-    parser.add_argument('config', metavar='CONFIG', help='a config such as those in configs/imagenet/')
+    parser.add_argument('config', metavar='CONFIG', help=config)
     parser.add_argument('--data-root', metavar='DIR', help='holds train/ and val/ with a folder for each class')
     parser.add_argument(
         '--dataset', metavar='NAME', help="timm's name of other kinds of data: wds/, hfds/NAME, torch/NAME, ..."
     )
-    parser.add_argument('--work-dir', metavar='DIR', help='for logs and checkpoints (default: work_dirs/CONFIG)')
+    parser.add_argument('--work-dir', metavar='DIR', help=f'for logs and checkpoints (default: {work_dir})')
     parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none', help='(default: none)')
     add_config_options(parser)
     return parser
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """What :func:`train_classifier` is asked beside the arguments of :func:`classifier_parser`."""
+    parser.add_argument('--amp', choices=('bf16', 'fp16'), help='mixed precision of a classifier, on a GPU')
+    parser.add_argument('--resume', action='store_true', help='go on from the newest checkpoint in the work dir')
+    parser.add_argument('--no-validate', action='store_true', help='train a classifier without validation')
+    parser.add_argument('--dry-run', action='store_true', help='build everything, make one step, write nothing')
+
+
+def train_classifier(arguments: argparse.Namespace, changes: Mapping[str, Any] | None = None) -> bool:
+    """Train a classifier as the command line says.
+
+    Args:
+        arguments: Of :func:`classifier_parser` and :func:`add_training_options`.
+        changes: What the config gets besides.
+
+    Returns:
+        Whether this is the process that writes, which is not known any more after the processes have parted.
+
+    Raises:
+        KeyboardInterrupt: With words on how to go on.
+    """
+    work_dir = ''
+    try:
+        with launch_classifier(arguments) as config:
+            from mmengine.dist import is_main_process
+
+            from ..classification.training import train
+
+            work_dir = config.work_dir
+            config.update(changes or {})
+            train(
+                config,
+                amp=arguments.amp,
+                resume=arguments.resume,
+                validate=not arguments.no_validate,
+                dry_run=arguments.dry_run,
+            )
+            return is_main_process()
+    except KeyboardInterrupt:
+        from ..training.resume import how_to_go_on
+
+        raise KeyboardInterrupt(how_to_go_on(work_dir) if work_dir and not arguments.dry_run else '') from None
 
 
 def launch_classifier(arguments: argparse.Namespace) -> AbstractContextManager['Config']:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..output_files import check_new, new_file
-from .parsing import Parser, add_config_options, config_options, launch_classifier
+from .parsing import Parser, add_training_options, classifier_parser, config_options, train_classifier
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -24,6 +24,7 @@ _DESCRIPTION = """Search a cheaper network in a trained one: by block attention,
 CONFIG trains a classifier, a detector or a segmenter with a ViT or Swin of this package, and says how long the search
 takes. The work dir gets found.json (the settings), found.pth (the pruned weights), found.py (a config that trains the
 network) and found.png (how the gates moved)."""
+_RUNNER = 'ss_backbones.SearchRunner'
 _CONFIG, _PICTURE = 'found.py', 'found.png'
 
 
@@ -49,7 +50,10 @@ def main(argv: Sequence[str], program: str) -> None:
         for name in (_CONFIG, _PICTURE):
             if Path(arguments.work_dir).is_dir():
                 check_new(Path(arguments.work_dir) / name)
-    is_main = _search_classifier(arguments, plan) if is_classifier else _search_with_library(arguments, plan, program)
+    if is_classifier:
+        is_main = train_classifier(arguments, {'search': plan, 'runner_type': _RUNNER})
+    else:
+        is_main = _search_with_library(arguments, plan, program)
     if is_main and not arguments.dry_run:
         _finish(arguments)
 
@@ -70,29 +74,6 @@ def _plan(arguments: Namespace, given: Mapping[str, Any]) -> dict[str, Any]:
     return plan
 
 
-def _search_classifier(arguments: Namespace, plan: dict[str, Any]) -> bool:
-    """Search; whether this is the process that writes, which is not known any more after the processes have parted."""
-    try:
-        with launch_classifier(arguments) as config:
-            from mmengine.dist import is_main_process
-
-            from ..classification.training import train
-
-            config.update(search=plan, runner_type='ss_backbones.SearchRunner')
-            train(
-                config,
-                amp=arguments.amp,
-                resume=arguments.resume,
-                validate=not arguments.no_validate,
-                dry_run=arguments.dry_run,
-            )
-            return is_main_process()
-    except KeyboardInterrupt:
-        from ..training.resume import how_to_go_on
-
-        raise KeyboardInterrupt('' if arguments.dry_run else how_to_go_on(arguments.work_dir)) from None
-
-
 def _search_with_library(arguments: Namespace, plan: dict[str, Any], program: str) -> bool:
     """Search with the library of a detector or segmenter; whether this is the process that writes."""
     from mmengine.dist import is_main_process
@@ -105,7 +86,7 @@ def _search_with_library(arguments: Namespace, plan: dict[str, Any], program: st
                 f'--{option.replace("_", "-")} is for the config of a classifier; with a detector or segmenter set it '
                 'in the config, or with --cfg-options.'
             )
-    pairs = ['runner_type=ss_backbones.SearchRunner']
+    pairs = [f'runner_type={_RUNNER}']
     for key, value in plan.items():
         text = ','.join(map(str, value)) if isinstance(value, list | tuple) else value
         pairs.append(f'search.{key}={text}')
@@ -185,8 +166,8 @@ def _pixels(text: str) -> int:
 
 
 def _parser(program: str) -> Parser:
-    parser = Parser(program, _DESCRIPTION)
-    parser.add_argument('config', metavar='CONFIG', help='of a classifier, a detector or a segmenter')
+    config = 'of a classifier, a detector or a segmenter'
+    parser = classifier_parser(program, _DESCRIPTION, config=config, work_dir='work_dirs/search_CONFIG')
     parser.add_argument('--checkpoint', metavar='FILE', help="the dense network's trained weights, in any layout")
     parser.add_argument('--budget', metavar='SHARE', type=_share, help="of the dense network's multiply-adds")
     parser.add_argument(
@@ -194,13 +175,5 @@ def _parser(program: str) -> Parser:
     )
     parser.add_argument('--weight', type=_above_zero, help="of the cost's loss (default: by the network's cost)")
     parser.add_argument('--gate-lr', type=_above_zero, help='learning rate of the gates (default: 0.001)')
-    parser.add_argument('--work-dir', metavar='DIR', help='for everything (default: work_dirs/search_CONFIG)')
-    parser.add_argument('--resume', action='store_true', help='go on from the newest checkpoint in the work dir')
-    parser.add_argument('--dry-run', action='store_true', help='build everything, make one step, write nothing')
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), default='none', help='(default: none)')
-    parser.add_argument('--data-root', metavar='DIR', help="of a classifier's data")
-    parser.add_argument('--dataset', metavar='NAME', help="timm's name for a classifier's data")
-    parser.add_argument('--amp', choices=('bf16', 'fp16'), help='mixed precision of a classifier, on a GPU')
-    parser.add_argument('--no-validate', action='store_true', help='search a classifier without validation')
-    add_config_options(parser)
+    add_training_options(parser)
     return parser
