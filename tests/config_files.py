@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[1] / 'configs'
 _ALL = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
 CLASSIFIERS = [name for name in _ALL if name.startswith('imagenet/')]
 SWAPPED = [name for name in _ALL if name.startswith('swapped/')]  # made by ss-backbones swap
-CONFIGS = [name for name in _ALL if name not in (*CLASSIFIERS, *SWAPPED)]  # of mmdet and mmseg
+SEARCHES = [name for name in _ALL if name.startswith('search/')]  # inside detectors and segmenters
+CONFIGS = [name for name in _ALL if name not in (*CLASSIFIERS, *SWAPPED, *SEARCHES)]  # of mmdet and mmseg
 SPVIT = [name for name in CONFIGS if '_spvit-' in name]  # each is an SS config with other settings
 UFO = [name for name in CONFIGS if '_ufo-vit-' in name]  # UFO-ViT, which has no SS in it
 # in a file's name: the family, and its plain twin

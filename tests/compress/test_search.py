@@ -215,18 +215,29 @@ def _segmenter(name: str, folder: Path) -> Config:
     return config
 
 
-@pytest.mark.parametrize(
-    'name',
-    [
-        'mask_rcnn/mask-rcnn_ss-vit-tiny_fpn_1x_coco.py',
-        'mask_rcnn/mask-rcnn_ss-swin-tiny_fpn_1x_coco.py',
-        'upernet/upernet_ss-swin-tiny_8xb2-160k_ade20k-512x512.py',
-    ],
-)
+@pytest.mark.parametrize('name', config_files.SEARCHES)
+def test_the_recipe_in_detectors_and_segmenters(name: str) -> None:
+    """A tenth of the dense network's learning rate, without a schedule, for some 26,000 steps of 16 images."""
+    pytest.importorskip('mmdet')
+    pytest.importorskip('mmseg')
+    config, text = config_files.load(name), (config_files.ROOT / name).read_text()
+    dense, shape = config_files.read(text.split("_base_ = '../")[1].split("'")[0]), (800, 1344)
+    if 'upernet' in name:
+        shape = (512, 512)
+    assert SearchPlan.of(config) == SearchPlan(budget=0.7, shape=shape)
+    assert config.param_scheduler == [] and config.runner_type == 'ss_backbones.SearchRunner'
+    assert config.optim_wrapper.optimizer.lr == pytest.approx(dense.optim_wrapper.optimizer.lr / 10)
+    assert config.train_cfg.get('max_iters', 4 * 117_266 // 16) in (26_000, 29_316)
+    assert config.model.backbone.pop('init_cfg') is None and dense.model.backbone.copy().pop('init_cfg')
+    backbone = dense.model.backbone.to_dict()
+    assert config.model.backbone.to_dict() == {key: value for key, value in backbone.items() if key != 'init_cfg'}
+
+
+@pytest.mark.parametrize('name', config_files.SEARCHES)
 def test_detectors_and_segmenters(name: str, tmp_path: Path) -> None:
     pytest.importorskip('mmdet')
     pytest.importorskip('mmseg')
-    config = config_of(name, tmp_path) if 'mask_rcnn' in name else _segmenter(name, tmp_path)
+    config = config_of(name, tmp_path) if 'mask-rcnn' in name else _segmenter(name, tmp_path)
     from mmengine.registry import init_default_scope
 
     from ss_backbones.openmmlab.backbone_building import build_backbone
