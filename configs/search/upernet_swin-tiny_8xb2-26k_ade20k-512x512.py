@@ -1,6 +1,6 @@
-# SPViT's search in UperNet with the plain Swin-T, at the size of its crops. ss-backbones search CONFIG --checkpoint FILE
-# gives it the segmenter that the config below has trained. The paper, which searches classifiers, has 26,000 steps at
-# a tenth of the dense network's learning rate, constant.
+# SPViT's search in UperNet with the plain Swin-T, at the size of its crops. ss-backbones search CONFIG --checkpoint
+# FILE gives it the segmenter that the config below has trained. The paper, which searches classifiers, has 26,000 steps
+# at a tenth of the dense network's learning rate, constant.
 _base_ = '../upernet/upernet_swin-tiny_8xb2-160k_ade20k-512x512.py'
 
 model = dict(backbone=dict(init_cfg=None))

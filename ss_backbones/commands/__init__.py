@@ -38,6 +38,9 @@ COMMANDS = {
 }
 
 
+_NOISE = 'pkg_resources is deprecated'
+
+
 def run(name: str, argv: Sequence[str], program: str = '') -> int:
     """Run a command and return its exit code: 2 after a message on stderr for whatever is the user's to fix.
 
@@ -48,7 +51,8 @@ def run(name: str, argv: Sequence[str], program: str = '') -> int:
     """
     program = program or f'ss-backbones {name}'
     # mmengine and its kin say it a dozen times, and there is nothing that a user can do about it
-    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
+    warnings.filterwarnings('ignore', _NOISE)
+    os.environ.setdefault('PYTHONWARNINGS', f'ignore:{_NOISE}:UserWarning')  # in the processes that are started too
     try:
         code = import_module(f'.{name.replace("-", "_")}', __name__).main(list(argv), program) or 0
         sys.stdout.flush()
