@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
 from collections.abc import Sequence
-from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ProbeError, UsageError
 from ..output_files import check_new, new_file
-from .parsing import Parser
+from .parsing import Parser, share_of_macs, whole_number
 
 if TYPE_CHECKING:
     from ..settings import BlockSetting
@@ -101,25 +99,6 @@ def _table(names: Sequence[str], derived: Sequence[BlockSetting], paper: Sequenc
     return '\n'.join('  '.join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = nan
-    if not 0 < share <= 1:
-        raise ArgumentTypeError(
-            f"{text!r} must be a number above 0 and at most 1: the share of the plain network's multiply-adds that may "
-            'be used, such as 0.75'
-        )
-    return share
-
-
-def _pixels(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f'{text!r} must be a whole number of pixels, at least 1')
-    return int(text)
-
-
 def _parser(program: str) -> Parser:
     parser = Parser(
         program,
@@ -130,13 +109,13 @@ def _parser(program: str) -> Parser:
     parser.add_argument(
         '--budget',
         metavar='SHARE',
-        type=_share,
+        type=share_of_macs,
         required=True,
         help="share of the plain network's multiply-adds that may be used, above 0 and at most 1",
     )
     parser.add_argument(
         '--shape',
-        type=_pixels,
+        type=whole_number,
         nargs=2,
         metavar=('H', 'W'),
         help='pixels of the images that multiply-adds are counted for (default: those of the network, or 224 224)',

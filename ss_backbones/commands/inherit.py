@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import UsageError
 from ..output_files import check_new, new_file
-from .parsing import Parser
+from .parsing import Parser, whole_number
 
 _DESCRIPTION = """Make the weights of an SS network out of those of the plain one, from images and without training.
 
@@ -91,16 +90,10 @@ def _parser(program: str) -> Parser:
     parser.add_argument('out', metavar='OUT', type=Path, help='the new file, .pth or .safetensors')
     parser.add_argument('--images', metavar='DIR', help="images in any folder tree (default: a config's training data)")
     parser.add_argument(
-        '--img-size', nargs=2, type=_positive, metavar=('H', 'W'), help="pixels (default: as the model's evaluation)"
+        '--img-size', nargs=2, type=whole_number, metavar=('H', 'W'), help="pixels (default: as the model's evaluation)"
     )
-    parser.add_argument('--count', type=_positive, default=1024, help='how many images are taken (default: 1024)')
-    parser.add_argument('--batch-size', type=_positive, default=32, help='images at a time (default: 32)')
+    parser.add_argument('--count', type=whole_number, default=1024, help='how many images are taken (default: 1024)')
+    parser.add_argument('--batch-size', type=whole_number, default=32, help='images at a time (default: 32)')
     parser.add_argument('--seed', type=int, default=0, help='which images are taken (default: 0)')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu', help='(default: cpu)')
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise ArgumentTypeError(f'{text!r} is no whole number above 0')
-    return int(text)

@@ -1,6 +1,7 @@
 """What the command lines of all commands share."""
 
 import argparse
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -61,6 +62,48 @@ def config_options(pairs: Sequence[str]) -> dict[str, Any]:
         return parser.parse_args(['--cfg-options', *pairs]).cfg_options
     except (ValueError, AssertionError) as error:
         raise UsageError(f'--cfg-options takes KEY=VALUE pairs without spaces in them: {error}') from error
+
+
+def whole_number(text: str) -> int:
+    """A word of the command line as a whole number from 1 on.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} must be a whole number, at least 1')
+    return int(text)
+
+
+def above_zero(text: str) -> float:
+    """A word of the command line as a finite number above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if not 0 < (number := _number(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f'{text!r} must be a number above 0')
+    return number
+
+
+def share_of_macs(text: str) -> float:
+    """A word of the command line as a share of a network's multiply-adds.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if not 0 < (number := _number(text)) <= 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be a number above 0 and at most 1, a share of the network's multiply-adds, such as 0.75"
+        )
+    return number
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def check_score_thr(value: float) -> None:

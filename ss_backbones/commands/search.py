@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..output_files import check_new, new_file
-from .parsing import Parser, add_training_options, classifier_parser, config_options, train_classifier
+from .parsing import (
+    Parser,
+    above_zero,
+    add_training_options,
+    classifier_parser,
+    config_options,
+    share_of_macs,
+    train_classifier,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -137,43 +144,19 @@ def _finish(arguments: Namespace) -> None:
     print(f'Wrote {folder / _PICTURE}')
 
 
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = math.nan
-    if not 0 < share <= 1:
-        raise ArgumentTypeError(
-            f"{text!r} must be a number above 0 and at most 1: the share of the dense network's multiply-adds"
-        )
-    return share
-
-
-def _above_zero(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise ArgumentTypeError(f'{text!r} must be a number above 0')
-    return number
-
-
-def _pixels(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f'{text!r} must be a whole number of pixels, at least 1')
-    return int(text)
-
-
 def _parser(program: str) -> Parser:
     config = 'of a classifier, a detector or a segmenter'
     parser = classifier_parser(program, _DESCRIPTION, config=config, work_dir='work_dirs/search_CONFIG')
     parser.add_argument('--checkpoint', metavar='FILE', help="the dense network's trained weights, in any layout")
-    parser.add_argument('--budget', metavar='SHARE', type=_share, help="of the dense network's multiply-adds")
+    parser.add_argument('--budget', metavar='SHARE', type=share_of_macs, help="of the dense network's multiply-adds")
     parser.add_argument(
-        '--macs-shape', type=_pixels, nargs=2, metavar=('H', 'W'), help="pixels of the images (default: the network's)"
+        '--macs-shape',
+        type=whole_number,
+        nargs=2,
+        metavar=('H', 'W'),
+        help="pixels of the images (default: the network's)",
     )
-    parser.add_argument('--weight', type=_above_zero, help="of the cost's loss (default: by the network's cost)")
-    parser.add_argument('--gate-lr', type=_above_zero, help='learning rate of the gates (default: 0.001)')
+    parser.add_argument('--weight', type=above_zero, help="of the cost's loss (default: by the network's cost)")
+    parser.add_argument('--gate-lr', type=above_zero, help='learning rate of the gates (default: 0.001)')
     add_training_options(parser)
     return parser

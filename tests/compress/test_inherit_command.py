@@ -165,7 +165,7 @@ def file_with(folder: Path, name: str, weights: dict[str, Tensor]) -> Path:
         ('SOURCE NAME OUT --images NOWHERE', 'is no folder. Give one with images'),
         ('SOURCE NAME OUT --images EMPTY', 'has no image (.png, .jpg, .jpeg) in it or below it'),
         ('SOURCE NAME OUT --images IMAGES --count 2', '2 images are too few'),
-        ('SOURCE NAME OUT --images IMAGES --count 0', "'0' is no whole number above 0"),
+        ('SOURCE NAME OUT --images IMAGES --count 0', "'0' must be a whole number, at least 1"),
         ('SOURCE NAME OUT --images IMAGES --device cuda', 'no CUDA device'),
         ('SOURCE ss_vit_small_patch16_224 OUT --images IMAGES', 'Nothing was loaded: nothing fits'),
         ('SOURCE ss_pvt_v2_b0 OUT --images IMAGES', 'Nothing was loaded'),
