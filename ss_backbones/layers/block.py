@@ -4,7 +4,10 @@ import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
+from .chunking import recomputed_in_row_chunks
+from .fast_paths import has_hooks, is_plain
 from .folded_weights import MARK, refuse_other_folding
+from .mlp import HiddenMlp
 
 
 def drop_path_rates(last: float, depth: int) -> list[float]:
@@ -54,6 +57,21 @@ class Block(nn.Module):
     def add_mlp(self, x: Tensor) -> Tensor:
         """Tokens to tokens with what the MLP makes of them."""
         return self._add(x, self.mlp(self.norm2(x)), self.scales()[1])
+
+    def may_recompute_rows(self, x: Tensor) -> bool:
+        """Whether nobody would see that :meth:`add_mlp_by_rows` stands for :meth:`add_mlp`."""
+        if not is_plain(self, type(self)) or not is_plain(self.norm2, nn.LayerNorm):
+            return False
+        return isinstance(self.mlp, HiddenMlp) and not has_hooks(self.mlp) and self.mlp.may_be_recomputed(x)
+
+    def add_mlp_by_rows(self, x: Tensor) -> Tensor:
+        """:meth:`add_mlp` of a map (B, H, W, C), of which the backward pass computes some rows at a time again."""
+
+        def branch(some: Tensor, rows: slice | None) -> Tensor:
+            return self.mlp.of_rows(self.norm2(some), rows)
+
+        made = recomputed_in_row_chunks(branch, x, halo=self.mlp.halo, channels=self.mlp.hidden)
+        return self._add(x, made, self.scales()[1])
 
     def scales(self) -> tuple[Tensor | None, Tensor | None]:
         """What attention and MLP are multiplied by before they are added, (C,) each; None for nothing."""

@@ -7,7 +7,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from ..settings import RAMPS
-from .chunking import chunks_pay, in_row_chunks
+from .chunking import can_be_cut, chunks_pay, in_row_chunks
 from .fast_paths import is_plain, is_symbolic, is_traced
 from .projection import ProjectGelu, project
 
@@ -50,13 +50,25 @@ class HiddenMlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) to (..., C); with a convolution (B, H, W, C) to (B, H, W, C)."""
-        halo = 0 if self.dwconv is None else 1
-        chunked = not is_symbolic(x) and x.ndim == 4 and chunks_pay(self, x, self.kinds)
-        if chunked and (not halo or self.dwconv.kernel_size == (3, 3)):
-            return in_row_chunks(self._of_rows, x, halo=halo, channels=self.hidden)
-        return self._of_rows(x)
+        if not is_symbolic(x) and x.ndim == 4 and self._looks_near() and chunks_pay(self, x, self.kinds):
+            return in_row_chunks(self.of_rows, x, halo=self.halo, channels=self.hidden)
+        return self.of_rows(x)
 
-    def _of_rows(self, x: Tensor, rows: slice | None = None) -> Tensor:
+    @property
+    def halo(self) -> int:
+        """How many rows above and below a row of a map its result depends on."""
+        return 0 if self.dwconv is None else 1
+
+    def _looks_near(self) -> bool:
+        return self.dwconv is None or self.dwconv.kernel_size == (3, 3)
+
+    def may_be_recomputed(self, x: Tensor) -> bool:
+        """Whether the backward pass may compute the MLP of a map again some rows at a time, with the same numbers."""
+        dropping = any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in self.children())
+        own = 'forward' not in vars(self) and type(self).forward is HiddenMlp.forward
+        return own and x.ndim == 4 and self._looks_near() and not dropping and can_be_cut(self, self.kinds)
+
+    def of_rows(self, x: Tensor, rows: slice | None = None) -> Tensor:
         """As :meth:`forward`; ``rows`` keeps those alone of a map in what comes out."""
         hidden = self.fc1(x)
         if self.dwconv is not None:

@@ -375,13 +375,28 @@ def _note_activations(network: Network, state_dict: object, prefix: str, metadat
 
 
 def run_block(block: nn.Module, with_cp: bool, x: Tensor, *layout: object) -> Tensor:
-    """Call a block; ``with_cp`` keeps its input alone for the backward pass, and computes the rest again."""
-    if with_cp and torch.is_grad_enabled() and not is_symbolic(x):
-        # Non-reentrant: the only kind that works with DDP and with frozen parts below.
-        if (norms := _counting_norms(block)) and not is_traced():
-            return checkpoint(block, x, *layout, use_reentrant=False, context_fn=lambda: (nullcontext(), _still(norms)))
-        return checkpoint(block, x, *layout, use_reentrant=False)
-    return block(x, *layout)
+    """Call a block; ``with_cp`` keeps its input alone for the backward pass, and computes the rest again.
+
+    The hidden features of an MLP are by far the most that is kept of a map, and one block's are what is left to hold at
+    once; so the MLP is computed again some rows at a time.
+    """
+    if not with_cp or not torch.is_grad_enabled() or is_symbolic(x):
+        return block(x, *layout)
+    if isinstance(block, Block) and block.may_recompute_rows(x):
+
+        def before_mlp(x: Tensor) -> Tensor:
+            return block.between(block.add_attention(x, *layout), *layout)
+
+        return block.add_mlp_by_rows(_recomputed(before_mlp, block, x))
+    return _recomputed(block, block, x, *layout)
+
+
+def _recomputed(function: Callable[..., Tensor], block: nn.Module, x: Tensor, *layout: object) -> Tensor:
+    """What a function of a block returns, of which the backward pass computes the inside again."""
+    # Non-reentrant: the only kind that works with DDP and with frozen parts below.
+    if (norms := _counting_norms(block)) and not is_traced():
+        return checkpoint(function, x, *layout, use_reentrant=False, context_fn=lambda: (nullcontext(), _still(norms)))
+    return checkpoint(function, x, *layout, use_reentrant=False)
 
 
 def _counting_norms(block: nn.Module) -> list[_BatchNorm]:

@@ -35,6 +35,8 @@ from torch import nn
 
 from ss_backbones import BlockSetting, load_weights
 from ss_backbones.complexity import complexity
+from ss_backbones.layers import chunking
+from ss_backbones.layers.mlp import HiddenMlp
 from ss_backbones.networks import PRESETS, PVTv2, Swin, UFOViT, XCiT, network_in
 from ss_backbones.timm_models import model_names
 
@@ -206,6 +208,24 @@ def test_recomputed_blocks_give_the_same_gradients(make: Small) -> None:
     depth = len(model.all_blocks())
     assert calls == {False: depth, True: 2 * depth}  # every block ran again in the backward pass
     torch.testing.assert_close(results[0], results[1])
+
+
+@every_network
+def test_mlps_that_are_recomputed_by_rows_give_the_same_gradients(make: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(chunking.RECOMPUTED_BYTES, 'cpu', 0)  # as few rows at a time as there may be
+    rows, of_rows, results = [], HiddenMlp.of_rows, []
+    monkeypatch.setattr(HiddenMlp, 'of_rows', lambda self, x, kept=None: rows.append(kept) or of_rows(self, x, kept))
+    for with_cp in (False, True):
+        rows.clear()
+        torch.manual_seed(0)
+        model = noisy(make(with_cp=with_cp, drop_path_rate=0.3)).double()
+        torch.manual_seed(1)
+        out = outputs(model, torch.randn(2, 3, 72, 49, dtype=torch.float64))
+        sum(o.square().mean() for o in out).backward()
+        results.append((out, [p.grad for p in model.parameters()], list(model.buffers())))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-12)
+    if make.network is PVTv2:  # whose largest map has 18 rows
+        assert {(0, 8), (1, 9), (1, 3)} <= {(kept.start, kept.stop) for kept in rows if kept is not None}
 
 
 @every_network
