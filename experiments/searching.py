@@ -91,7 +91,7 @@ def search(model: nn.Module, budget: float, cost: SearchCost, seed: int, data: D
 
 
 def draw_network(model: nn.Module, budget: float, cost: SearchCost, generator: torch.Generator) -> None:
-    """Set gates to mixers drawn evenly and to widths drawn between 0.2 and 1 that meet a budget together."""
+    """Set gates to mixers drawn evenly, not all without attention, and to widths that meet a budget together."""
 
     def rand(count: int) -> torch.Tensor:
         return torch.rand(count, generator=generator)
@@ -101,6 +101,8 @@ def draw_network(model: nn.Module, budget: float, cost: SearchCost, generator: t
         for choice, block in zip((rand(len(blocks)) * len(CHOICES)).long(), blocks, strict=True):
             on = torch.arange(len(CHOICES) - 1) < choice
             block.attn.kernel_thresholds.data = START * (2 * on - 1)
+        if all(block.attn.choice != 'attention' for block in blocks):
+            continue  # its class token would see no patch
         shares, orders = 0.2 + 0.8 * rand(len(blocks)), [rand(block.mlp.hidden).argsort() for block in blocks]
         least, most = 0.0, 5.0
         for _ in range(30):

@@ -8,6 +8,7 @@ from timm.models._features import feature_take_indices  # there is no public nam
 from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 
+from ..layers import Attention
 from ..networks.arguments import Settings, explain_unknown
 from ..settings import BlockSetting
 from .weights import as_own, load_file
@@ -54,6 +55,7 @@ class Classifier:
         if unknown := network.keys() & self.set_here:
             raise TypeError(explain_unknown(type(self), unknown))
         super().__init__(arch, settings, in_channels=in_chans, out_indices=-1, drop_rate=proj_drop_rate, **network)
+        self.check_pooling()
         self.in_chans = in_chans
         self.head_hidden_size = self.num_features
         self.head_drop = nn.Dropout(drop_rate)
@@ -68,6 +70,13 @@ class Classifier:
         super().init_own()
         if isinstance(getattr(self, 'head', None), nn.Linear):
             _init_head(self.head)
+
+    def check_pooling(self) -> None:
+        """Whether what the head pools can tell images apart.
+
+        Raises:
+            ValueError: It cannot.
+        """
 
     def describe_features(self) -> list[tuple[int, int, str]]:
         """Channels, stride and module of everything that features_only can give."""
@@ -252,6 +261,15 @@ class ColumnarClassifier(Classifier):
 
     pooling = 'token'
     feature_indices = 3
+
+    def check_pooling(self) -> None:
+        """See :class:`Classifier`: whether the class token sees any patch."""
+        if getattr(self, 'prefix_tokens', 0) and not any(isinstance(block.attn, Attention) for block in self.blocks):
+            raise ValueError(
+                'No block has attention: convolutions leave the class token as it came, so that the classes would be '
+                "read from what has seen no patch. Take mixer='attention' or 'ufo' for a block at least; a search that "
+                'comes to this wants a larger budget. Backbones have no such need.'
+            )
 
     def describe_features(self) -> list[tuple[int, int, str]]:
         """See :class:`Classifier`: the blocks."""

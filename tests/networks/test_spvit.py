@@ -293,6 +293,19 @@ def test_norms_of_frozen_parts_stand_still(network: type[Network]) -> None:
 
 # What is refused.
 
+NO_ATTENTION = dict(mixer='conv3x3'), dict(mixer='skip')
+
+
+def test_convolutions_alone_are_enough_where_no_class_token_is_read() -> None:
+    """And one block with attention where it is."""
+    for make in (
+        lambda: SSViT(dict(embed_dim=12, depth=2, num_heads=3), [*NO_ATTENTION]),
+        lambda: timm.create_model('ss_swin_tiny_patch4_window7_224', settings=6 * [*NO_ATTENTION]),
+        lambda: timm.create_model('ss_vit_tiny_patch16_224', settings=[{}, *NO_ATTENTION, *9 * [dict(mixer='skip')]]),
+    ):
+        with torch.device('meta'):
+            assert make().eval()(torch.empty(1, 3, 224, 224)) is not None
+
 
 @pytest.mark.parametrize(
     ('make', 'text'),
@@ -306,6 +319,10 @@ def test_norms_of_frozen_parts_stand_still(network: type[Network]) -> None:
         (lambda: small(ViT, fused='yes'), "fused='yes' must be True or False"),
         (lambda: SSPVTv2('b0', [dict(mixer='conv1x1')] * 8), "mixer='conv1x1' is not possible in SSPVTv2"),
         (lambda: small(ViT, mlp='dfc'), 'a multiple of it'),
+        (
+            lambda: timm.create_model('ss_vit_tiny_patch16_224', settings=6 * [*NO_ATTENTION]),
+            'No block has attention: convolutions leave the class token as it came',
+        ),
     ],
 )
 def test_what_does_not_go_together(make: Callable[[], nn.Module], text: str) -> None:
