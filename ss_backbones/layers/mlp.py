@@ -50,7 +50,7 @@ class HiddenMlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) to (..., C); with a convolution (B, H, W, C) to (B, H, W, C)."""
-        if not is_symbolic(x) and x.ndim == 4 and self._looks_near() and chunks_pay(self, x, self.kinds):
+        if not is_symbolic(x) and x.ndim == 4 and chunks_pay(self, x, self.kinds) and self._looks_near():
             return in_row_chunks(self.of_rows, x, halo=self.halo, channels=self.hidden)
         return self.of_rows(x)
 
@@ -60,13 +60,14 @@ class HiddenMlp(nn.Module):
         return 0 if self.dwconv is None else 1
 
     def _looks_near(self) -> bool:
+        """Of layers that are the kinds that are expected: whether the halo is enough."""
         return self.dwconv is None or self.dwconv.kernel_size == (3, 3)
 
     def may_be_recomputed(self, x: Tensor) -> bool:
         """Whether the backward pass may compute the MLP of a map again some rows at a time, with the same numbers."""
         dropping = any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in self.children())
         own = 'forward' not in vars(self) and type(self).forward is HiddenMlp.forward
-        return own and x.ndim == 4 and self._looks_near() and not dropping and can_be_cut(self, self.kinds)
+        return own and x.ndim == 4 and not dropping and can_be_cut(self, self.kinds) and self._looks_near()
 
     def of_rows(self, x: Tensor, rows: slice | None = None) -> Tensor:
         """As :meth:`forward`; ``rows`` keeps those alone of a map in what comes out."""
