@@ -16,6 +16,8 @@ the trained network, and ``before`` is top-1 before the last EPOCHS epochs (of t
 the last twice EPOCHS).
 """
 
+import copy
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,7 +71,7 @@ def found(model: nn.Module, classes: int) -> nn.Module:
 
 def search(model: nn.Module, budget: float, cost: SearchCost, seed: int, data: Data, epochs: int) -> Iterator[float]:
     """Train a network and its gates."""
-    own, steps = list(gates(model).values()), iter(range(10**9))
+    own, steps = list(gates(model).values()), itertools.count()
     for gate in own:
         gate.requires_grad_(False)
     groups = param_groups_weight_decay(model, 0.05)
@@ -120,8 +122,7 @@ def narrowed(classes: int, budget: float, dense: int) -> tuple[nn.Module, float]
     """A network with fewer channels, from random weights, and its cost."""
     costs = {}
     for channels in range(HEADS, CHANNELS, HEADS):
-        model = build(classes, channels)
-        costs[channels] = with_gates(model).dense
+        costs[channels] = with_gates(build(classes, channels)).dense
     channels = min(costs, key=lambda channels: abs(costs[channels] - budget * dense))
     return build(classes, channels), costs[channels] / dense
 
@@ -145,7 +146,7 @@ def run(way: str, seed: int, epochs: int, data: Data, folder: Path) -> dict[str,
     kind, _, rest = way.partition('-')
     budget, _, number = rest.partition('-')
     model = trained(folder, seed, data, classes, 3 * epochs)
-    gated = trained(folder, seed, data, classes, 3 * epochs)
+    gated = copy.deepcopy(model)
     cost = with_gates(gated)
     share, rates = 1.0, 2 * epochs * [LATE]
     torch.manual_seed(seed)

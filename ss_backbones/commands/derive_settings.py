@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ProbeError, UsageError
 from ..output_files import check_new, new_file
-from .parsing import Parser, share_of_macs, whole_number
+from .parsing import Parser, pixels, share_of_macs
 
 if TYPE_CHECKING:
     from ..settings import BlockSetting
@@ -115,7 +115,7 @@ def _parser(program: str) -> Parser:
     )
     parser.add_argument(
         '--shape',
-        type=whole_number,
+        type=pixels,
         nargs=2,
         metavar=('H', 'W'),
         help='pixels of the images that multiply-adds are counted for (default: those of the network, or 224 224)',

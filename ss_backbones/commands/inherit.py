@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..output_files import check_new, new_file
-from .parsing import Parser, whole_number
+from .parsing import Parser, pixels, whole_number
 
 _DESCRIPTION = """Make the weights of an SS network out of those of the plain one, from images and without training.
 
@@ -90,7 +90,7 @@ def _parser(program: str) -> Parser:
     parser.add_argument('out', metavar='OUT', type=Path, help='the new file, .pth or .safetensors')
     parser.add_argument('--images', metavar='DIR', help="images in any folder tree (default: a config's training data)")
     parser.add_argument(
-        '--img-size', nargs=2, type=whole_number, metavar=('H', 'W'), help="pixels (default: as the model's evaluation)"
+        '--img-size', nargs=2, type=pixels, metavar=('H', 'W'), help="pixels (default: as the model's evaluation)"
     )
     parser.add_argument('--count', type=whole_number, default=1024, help='how many images are taken (default: 1024)')
     parser.add_argument('--batch-size', type=whole_number, default=32, help='images at a time (default: 32)')

@@ -64,15 +64,20 @@ def config_options(pairs: Sequence[str]) -> dict[str, Any]:
         raise UsageError(f'--cfg-options takes KEY=VALUE pairs without spaces in them: {error}') from error
 
 
-def whole_number(text: str) -> int:
-    """A word of the command line as a whole number from 1 on.
+def whole_number(text: str, of: str = '') -> int:
+    """A word of the command line as a whole number (of something) from 1 on.
 
     Raises:
         argparse.ArgumentTypeError: It is none.
     """
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} must be a whole number, at least 1')
+        raise argparse.ArgumentTypeError(f'{text!r} must be a whole number{of}, at least 1')
     return int(text)
+
+
+def pixels(text: str) -> int:
+    """See :func:`whole_number`."""
+    return whole_number(text, ' of pixels')
 
 
 def above_zero(text: str) -> float:

@@ -15,9 +15,9 @@ from .parsing import (
     add_training_options,
     classifier_parser,
     config_options,
+    pixels,
     share_of_macs,
     train_classifier,
-    whole_number,
 )
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _parser(program: str) -> Parser:
     parser.add_argument('--budget', metavar='SHARE', type=share_of_macs, help="of the dense network's multiply-adds")
     parser.add_argument(
         '--macs-shape',
-        type=whole_number,
+        type=pixels,
         nargs=2,
         metavar=('H', 'W'),
         help="pixels of the images (default: the network's)",

@@ -377,8 +377,8 @@ def _note_activations(network: Network, state_dict: object, prefix: str, metadat
 def run_block(block: nn.Module, with_cp: bool, x: Tensor, *layout: object) -> Tensor:
     """Call a block; ``with_cp`` keeps its input alone for the backward pass, and computes the rest again.
 
-    The hidden features of an MLP are by far the most that is kept of a map, and one block's are what is left to hold at
-    once; so the MLP is computed again some rows at a time.
+    The hidden features of one MLP are by far the most that is left to hold at once. So of a map what the MLP gets is
+    kept as well, and the MLP is computed again some rows at a time.
     """
     if not with_cp or not torch.is_grad_enabled() or is_symbolic(x):
         return block(x, *layout)

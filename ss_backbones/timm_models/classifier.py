@@ -264,7 +264,7 @@ class ColumnarClassifier(Classifier):
 
     def check_pooling(self) -> None:
         """See :class:`Classifier`: whether the class token sees any patch."""
-        if getattr(self, 'prefix_tokens', 0) and not any(isinstance(block.attn, Attention) for block in self.blocks):
+        if self.prefix_tokens and not any(isinstance(block.attn, Attention) for block in self.blocks):
             raise ValueError(
                 'No block has attention: convolutions leave the class token as it came, so that the classes would be '
                 "read from what has seen no patch. Take mixer='attention' or 'ufo' for a block at least; a search that "

@@ -135,7 +135,7 @@ def test_gates_that_are_not_finite(folder: Path, capsys: pytest.CaptureFixture) 
         (['--budget', '1.2'], 'at most 1'),
         (['--budget', '0.05'], r'The budget of 0.05 is .* are left where all attention is skipped'),
         (['--gate-lr', '-1'], 'must be a number above 0'),
-        (['--macs-shape', '0', '5'], 'must be a whole number, at least 1'),
+        (['--macs-shape', '0', '5'], 'must be a whole number of pixels, at least 1'),
         (['--checkpoint', 'nothing.pth'], 'nothing.pth'),
     ],
 )

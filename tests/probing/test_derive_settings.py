@@ -383,7 +383,7 @@ def test_multiply_adds_of_another_size(tmp_path: Path, derive: Run) -> None:
     share = complexity(mine, (1, 3, 320, 480)).macs / complexity(plain, (1, 3, 320, 480)).macs
     assert 0.5 < share <= 0.6
     code, said = derive(probe, '--budget', '0.6', '--base', base, '--out', tmp_path / 'no.py', '--shape', '0', '5')
-    assert code == 2 and "--shape: '0' must be a whole number, at least 1" in said
+    assert code == 2 and "--shape: '0' must be a whole number of pixels, at least 1" in said
 
 
 def test_blocks_that_the_config_does_not_build_stay_plain(tmp_path: Path, derive: Run) -> None:
