@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import Runner
@@ -25,7 +27,7 @@ from ..errors import CheckpointError, TrainingError, UsageError
 from ..layers.mlp import activations_of
 from ..layers.search_mixer import CHOICES as MIXERS
 from ..networks import Network, network_in
-from ..networks.searching import SearchCost, draw_gates, found_settings, found_weights, gates
+from ..networks.searching import SearchCost, draw_gates, found_settings, found_weights, gates, keep_needed_attention
 from ..output_files import check_new, new_file
 from ..registry import HOOKS
 from ..training.resume import last_good
@@ -104,9 +106,10 @@ class SearchPlan:
             UsageError: It cannot.
         """
         if self.budget * cost.dense <= cost.least:
+            but = ' but the one that a class token needs,' if cost.network.needs_attention else ''
             raise UsageError(
                 f'The budget of {self.budget:g} is {self.budget * cost.dense / _GIGA:.4g} G multiply-adds of '
-                f'{cost.dense / _GIGA:.4g} G, but {cost.least / _GIGA:.4g} G are left where all attention is skipped '
+                f'{cost.dense / _GIGA:.4g} G, but {cost.least / _GIGA:.4g} G are left where all attention is skipped{but} '
                 f'and each MLP has one unit. Take a budget above {cost.least / cost.dense:.3g}.'
             )
 
@@ -174,6 +177,7 @@ class SearchHook(Hook):
     def __init__(self, plan: SearchPlan) -> None:
         self.plan = plan
         self.history: list[dict[str, Any]] = []
+        self.kept_attention = False
 
     def before_run(self, runner: Runner) -> None:
         """Make the gates' optimiser.
@@ -202,6 +206,15 @@ class SearchHook(Hook):
                 gate.grad.div_(scale)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        kept = keep_needed_attention(self.network)
+        if kept is not None and not self.kept_attention:
+            self.kept_attention = True
+            print_log(
+                f'No gate was on for attention any more, so that of block {kept} is kept: the class token needs one. '
+                'If this is so at the end, the budget is low, or the gates are too fast (--gate-lr).',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
         """Draw the gates, and set their learning rate."""

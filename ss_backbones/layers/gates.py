@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 START = 1.5  # of all thresholds: a gate is on with a probability of 0.82
+BARELY_ON = 0.01  # the threshold of a gate that is kept on
 ALWAYS = 0.5  # the draw with which a gate is on where its probability is above a half
 _LEAST = 2.0**-24  # a draw keeps so far from 0 and 1, where its logit would be infinite
 

@@ -83,6 +83,8 @@ class Network(nn.Module):
         computed_keys: Ends of the keys of what other projects save although it follows from the sizes; it is dropped.
         attn_split: Share of the tokens that bypass the projection in the last blocks of the specific setting.
         first_conv: The layer that takes the image.
+        needs_attention: Whether a block must have attention, as what is read off a class token has seen no patch
+            otherwise.
         rising_drop_path: Whether the probability to drop a branch rises from block to block; or it is the same in all.
         mixers: What can mix the tokens of a block, see :class:`~ss_backbones.BlockSetting`.
         head_mixing: How convolution mixers are made of an attention's heads, where there can be any.
@@ -112,6 +114,7 @@ class Network(nn.Module):
     computed_keys: ClassVar[tuple[str, ...]] = ()
     attn_split: ClassVar[float] = 0.25
     first_conv: ClassVar[str] = 'patch_embed.proj'
+    needs_attention: bool = False
     rising_drop_path: ClassVar[bool] = True
     mixers: ClassVar[tuple[str, ...]] = ('attention',)
     head_mixing: ClassVar[HeadMixing | None] = None

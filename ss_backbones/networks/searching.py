@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..layers import Block
 from ..layers.conv_mixer import SIDES, norm_name
-from ..layers.gates import make_draws
+from ..layers.gates import BARELY_ON, make_draws
 from ..layers.search_mixer import SearchMixer, searched_mixer
 from ..layers.search_mlp import SearchMlp
 from ..settings import BlockSetting
@@ -88,6 +88,25 @@ def draw_gates(network: nn.Module, seed: int) -> None:
         module.draws.copy_(own)
 
 
+@torch.no_grad()
+def keep_needed_attention(network: Network) -> int | None:
+    """Put the gates of one attention back on where a network that needs one has lost the last.
+
+    It is that of the block whose gates are the least off. A search would end in a network that tells no images apart
+    otherwise, as its cost is the lowest.
+
+    Returns:
+        The block's number, where there was one to put back on.
+    """
+    mixers = [block.attn for block in network.all_blocks()]
+    if not network.needs_attention or any(mixer.choice == 'attention' for mixer in mixers):
+        return None
+    moving = [i for i, mixer in enumerate(mixers) if mixer.kernel_thresholds.requires_grad]
+    nearest = max(moving, key=lambda i: float(mixers[i].kernel_thresholds.min()))
+    mixers[nearest].kernel_thresholds.clamp_(min=BARELY_ON)
+    return nearest
+
+
 @dataclass(frozen=True)
 class SearchCost:
     """The multiply-adds of a searched network for one image, by the official code's formula.
@@ -136,8 +155,10 @@ class SearchCost:
 
     @property
     def least(self) -> int:
-        """With all mixers skipped, and one unit in each MLP beside those that have no gate."""
-        return self.outside + self._mlps(whole=False)
+        """With all mixers skipped but the cheapest attention that the network needs, if any, and one unit in each MLP
+        beside those that have no gate."""
+        attention = [block.attn.branch_macs(grid, self._prefix)[2] for block, grid in self._blocks()]
+        return self.outside + self._mlps(whole=False) + (min(attention) if self.network.needs_attention else 0)
 
     def _mlps(self, *, whole: bool) -> int:
         count = 0

@@ -55,7 +55,6 @@ class Classifier:
         if unknown := network.keys() & self.set_here:
             raise TypeError(explain_unknown(type(self), unknown))
         super().__init__(arch, settings, in_channels=in_chans, out_indices=-1, drop_rate=proj_drop_rate, **network)
-        self.check_pooling()
         self.in_chans = in_chans
         self.head_hidden_size = self.num_features
         self.head_drop = nn.Dropout(drop_rate)
@@ -70,13 +69,6 @@ class Classifier:
         super().init_own()
         if isinstance(getattr(self, 'head', None), nn.Linear):
             _init_head(self.head)
-
-    def check_pooling(self) -> None:
-        """Whether what the head pools can tell images apart.
-
-        Raises:
-            ValueError: It cannot.
-        """
 
     def describe_features(self) -> list[tuple[int, int, str]]:
         """Channels, stride and module of everything that features_only can give."""
@@ -262,14 +254,19 @@ class ColumnarClassifier(Classifier):
     pooling = 'token'
     feature_indices = 3
 
-    def check_pooling(self) -> None:
-        """See :class:`Classifier`: whether the class token sees any patch."""
-        if self.prefix_tokens and not any(isinstance(block.attn, Attention) for block in self.blocks):
+    def __init__(self, arch: str | Mapping[str, object], settings: Settings = 'specific', **options: Any) -> None:
+        super().__init__(arch, settings, **options)
+        if self.needs_attention and not any(isinstance(block.attn, Attention) for block in self.blocks):
             raise ValueError(
                 'No block has attention: convolutions leave the class token as it came, so that the classes would be '
-                "read from what has seen no patch. Take mixer='attention' or 'ufo' for a block at least; a search that "
-                'comes to this wants a larger budget. Backbones have no such need.'
+                "read from what has seen no patch. Take mixer='attention' or 'ufo' for a block at least. Backbones "
+                'have no such need.'
             )
+
+    @property
+    def needs_attention(self) -> bool:
+        """See :class:`~ss_backbones.networks.Network`."""
+        return bool(self.prefix_tokens)
 
     def describe_features(self) -> list[tuple[int, int, str]]:
         """See :class:`Classifier`: the blocks."""

@@ -86,6 +86,8 @@ def test_what_a_search_leaves(done: Path, folder: Path) -> None:
     assert 'loss_task' in log and 'loss_cost' in log and 'gmacs' in log and 'attention_blocks' in log
     scalars = next(done.glob('*/vis_data/scalars.json')).read_text()
     assert 'gates/hidden_02' in scalars and 'gates/mixer_00' in scalars
+    # these gates move so fast that all attention would be gone
+    assert 'the class token needs one' in log and log.count('is kept') == 1 and 'attention' in found['mixers']
     # the config trains the network that was found, from its weights
     config = Config.fromfile(done / 'found.py')
     options = dict(config.model.backbone)
