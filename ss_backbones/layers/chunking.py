@@ -15,8 +15,8 @@ CHUNK_BYTES = 2 * 1024**2
 WITHOUT_HALO = 4
 # Where the backward pass computes a chunk again: what is kept of the others grows with their number, and a GPU wants
 # large kernels.
-RECOMPUTED_BYTES = {'cpu': 8 * 1024**2}
-RECOMPUTED_BYTES_ELSEWHERE = 64 * 1024**2
+RECOMPUTED_BYTES_ON_CPU = 8 * 1024**2
+RECOMPUTED_BYTES_ON_GPU = 64 * 1024**2
 # With fewer rows at a time the halo would be most of the work.
 _FEWEST_ROWS = 8
 
@@ -72,7 +72,7 @@ def recomputed_in_row_chunks(
 
     ``function`` may draw no random numbers.
     """
-    size = RECOMPUTED_BYTES.get(x.device.type, RECOMPUTED_BYTES_ELSEWHERE)
+    size = RECOMPUTED_BYTES_ON_CPU if x.device.type == 'cpu' else RECOMPUTED_BYTES_ON_GPU
     again = partial(checkpoint, function, use_reentrant=False, preserve_rng_state=False)
     by_images: dict[int, list[Tensor]] = {}
     for images, _, _, part in _by_chunks(again, x, halo, channels, size):

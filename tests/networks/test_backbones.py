@@ -212,7 +212,7 @@ def test_recomputed_blocks_give_the_same_gradients(make: Small) -> None:
 
 @every_network
 def test_mlps_that_are_recomputed_by_rows_give_the_same_gradients(make: Small, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(chunking.RECOMPUTED_BYTES, 'cpu', 0)  # as few rows at a time as there may be
+    monkeypatch.setattr(chunking, 'RECOMPUTED_BYTES_ON_CPU', 0)  # as few rows at a time as there may be
     rows, of_rows, results = [], HiddenMlp.of_rows, []
     monkeypatch.setattr(HiddenMlp, 'of_rows', lambda self, x, kept=None: rows.append(kept) or of_rows(self, x, kept))
     for with_cp in (False, True):
