@@ -109,8 +109,8 @@ class SearchPlan:
             but = ' but the one that a class token needs,' if cost.network.needs_attention else ''
             raise UsageError(
                 f'The budget of {self.budget:g} is {self.budget * cost.dense / _GIGA:.4g} G multiply-adds of '
-                f'{cost.dense / _GIGA:.4g} G, but {cost.least / _GIGA:.4g} G are left where all attention is skipped{but} '
-                f'and each MLP has one unit. Take a budget above {cost.least / cost.dense:.3g}.'
+                f'{cost.dense / _GIGA:.4g} G, but {cost.least / _GIGA:.4g} G are left where all attention is '
+                f'skipped{but} and each MLP has one unit. Take a budget above {cost.least / cost.dense:.3g}.'
             )
 
 
