@@ -21,6 +21,7 @@ from ss_backbones.networks.searching import (
     found_weights,
     gates,
     is_searched,
+    keep_needed_attention,
     search_form,
 )
 
@@ -191,6 +192,27 @@ def test_skipped_blocks_have_no_attention(network: type[Network]) -> None:
     found = backbone_of(network)(**{**SMALL[network], 'settings': settings}).double().eval()
     assert load_weights(found, found_weights(model)).share == 1
     assert found_weights(model).keys() == found.state_dict().keys()
+
+
+def test_one_attention_stays_for_the_class_token() -> None:
+    arch = dict(embed_dim=12, depth=3, num_heads=3)
+    model = timm.create_model('ss_vit_tiny_patch16_224', arch=arch, img_size=48, settings='uniform', ramp='bias')
+    search_form(model)
+    cost, blocks = SearchCost.of(model, 48, 48), model.all_blocks()
+    choose(model, ['skip', 'attention', 'skip'])
+    assert keep_needed_attention(model) is None
+    for block, off in zip(blocks, (-2.0, -0.5, -1.0), strict=True):
+        block.attn.kernel_thresholds.data.copy_(torch.tensor([1.0, off, 2.0]))
+        block.mlp.ffn_thresholds.data.fill_(-1.0).select(0, 0).fill_(1.0)
+    blocks[1].attn.kernel_thresholds.requires_grad_(False)  # as a frozen block's are
+    assert keep_needed_attention(model) == 2
+    assert [block.attn.choice for block in blocks] == ['conv1x1', 'conv1x1', 'attention']
+    assert blocks[2].attn.kernel_thresholds.tolist() == pytest.approx([1.0, 0.01, 2.0])
+    choose(model, ['skip', 'skip', 'attention'])
+    assert int(cost.total()) == cost.least
+    backbone = searched(ViT)
+    choose(backbone, 5 * ['skip'])
+    assert keep_needed_attention(backbone) is None and 'attention' not in {b.attn.choice for b in backbone.all_blocks()}
 
 
 @both
