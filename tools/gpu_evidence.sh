@@ -50,7 +50,7 @@ benchmark() { # NAME SECONDS ARGUMENTS...
 
 if [ -n "$quick" ]; then
     small=b0 peers='' more='' infer='' large=1x32x64 train=1x32x32 crops='' dtype=fp32 runs=1
-    few='--quick --models b0' length=1 seeds=0 ways=b0:bias
+    few='--models b0' length=1 seeds=0 ways=b0:bias
 else
     small='b2 b2:uniform' peers='timm:pvt_v2_b2' more='timm:swin_tiny_patch4_window7_224 timm:convnext_tiny'
     infer=256x224x224 large=1x800x1344 train=2x800x1344 crops=16x512x512 dtype=bf16 runs=15
@@ -66,7 +66,8 @@ fi
     if [ -d "$data/reference" ]; then
         step reference 30 "$python" tests/reference_on_device.py "$device" "$data/reference"
     fi
-    step check 75 "$python" -m ss_backbones check-device --device "$device" $few
+    step check 60 "$python" -m ss_backbones check-device --device "$device" --quick $few
+    [ -n "$quick" ] || step check_compiled 60 "$python" -m ss_backbones check-device --device "$device" --models b0
 
     # 2. how fast, in bfloat16: everything first, then compiled
     benchmark infer 60 --models $small --against $peers $more --shapes $infer $large --dtype $dtype --runs $runs

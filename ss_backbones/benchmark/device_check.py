@@ -14,6 +14,7 @@ from ..networks.columnar import ColumnarNetwork
 
 Maps = tuple[Tensor, ...]
 _SIZE, _ODD = (96, 128), (37, 53)  # pixels
+_LOSS_SCALE = 2.0**10  # as a GradScaler has one, or small gradients are lost in float16
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,12 @@ class _Checks:
         yield 'gradients, float64', 1e-9, lambda: self.gradients_error(self.on_device(double))
         yield 'maps, float32', 1e-5, lambda: self.maps_error(self.on_device(single))
         yield 'gradients, float32', 1e-4, lambda: self.gradients_error(self.on_device(single))
-        for dtype, allowed in ((torch.bfloat16, 5e-2), (torch.float16, 1e-2)):
+        for dtype, allowed, of_gradients in ((torch.bfloat16, 5e-2, 0.25), (torch.float16, 1e-2, 0.1)):
             name = str(dtype).removeprefix('torch.')
             yield f'maps, {name} autocast', allowed, partial(self.maps_error, self.on_device(single), dtype)
-            yield (
-                f'gradients, {name} autocast',
-                5 * allowed,
-                partial(self.gradients_error, self.on_device(single), dtype),
-            )
+            # a max pooling that takes another of two like numbers sends the whole gradient elsewhere
+            gradients = partial(self.gradients_error, self.on_device(single), dtype)
+            yield f'gradients, {name} autocast', of_gradients, gradients
         yield 'maps of a channels-last image, float32', 1e-5, self.channels_last
         yield f'maps of {_ODD[0]} x {_ODD[1]} pixels, float64', 1e-10, self.odd_size
         yield 'maps of fold(), float64', 1e-10, lambda: self.maps_error(fold(self.on_device(double)))
@@ -116,8 +115,8 @@ class _Checks:
             maps = network(image)
         loss = sum((m.double() * w.to(device)).mean() for m, w in zip(maps, self.weights, strict=True))
         names, wanted = zip(*((k, p) for k, p in network.named_parameters() if p.requires_grad), strict=True)
-        found = torch.autograd.grad(loss, wanted, allow_unused=True)
-        return {key: value for key, value in zip(names, found, strict=True) if value is not None}
+        found = torch.autograd.grad(_LOSS_SCALE * loss, wanted, allow_unused=True)
+        return {key: value / _LOSS_SCALE for key, value in zip(names, found, strict=True) if value is not None}
 
     def gradients_error(self, network: nn.Module, autocast: torch.dtype | None = None) -> float:
         found = self.gradients_of(network, autocast)

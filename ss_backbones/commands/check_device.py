@@ -19,9 +19,7 @@ def main(argv: Sequence[str], program: str) -> int:
         UserError: What the user can fix.
     """
     parser = Parser(program, _DESCRIPTION)
-    parser.add_argument(
-        '--models', nargs='+', metavar='NAME', default=['b0', 'vit-tiny'], help='(default: b0 vit-tiny)'
-    )
+    parser.add_argument('--models', nargs='+', metavar='NAME', help='(default: one of each kind)')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cuda', help='(default: cuda)')
     parser.add_argument(
         '--quick', action='store_true', help="without torch.compile's own compiler, which takes a minute a network"
@@ -34,9 +32,11 @@ def main(argv: Sequence[str], program: str) -> int:
     from ..benchmark.device_check import check_device
     from ..benchmark.machine import machine_name
     from ..benchmark.plan import Plan
+    from ..networks.catalog import one_of_each
 
     own = own_networks()
-    for name in arguments.models:
+    names = arguments.models or list(one_of_each())
+    for name in names:
         if name not in own:
             raise UsageError(f'there is no network {name!r}. There are {", ".join(own)}.')
     Plan(device=arguments.device)  # says what is to be said of the device
@@ -44,7 +44,7 @@ def main(argv: Sequence[str], program: str) -> int:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     print(f'{machine_name(arguments.device)}, torch {torch.__version__}')
     wrong = 0
-    for name in arguments.models:
+    for name in names:
         start = time.perf_counter()
         print(f'\n{name}', flush=True)
         for finding in check_device(own[name], arguments.device, 'aot_eager' if arguments.quick else 'inductor'):

@@ -81,6 +81,14 @@ def families() -> dict[str, type[Network]]:
     return {preset.network.short_name: preset.network for preset in PRESETS.values()}
 
 
+def one_of_each() -> dict[str, Preset]:
+    """The first preset of every kind: a family with its specific setting, with named ones, and with another MLP."""
+    kinds: dict[object, Preset] = {}
+    for preset in PRESETS.values():
+        kinds.setdefault((preset.network, preset.settings in preset.network.named_settings, preset.mlp), preset)
+    return {preset.name: preset for preset in kinds.values()}
+
+
 def short_names() -> dict[str, tuple[type[Network], str]]:
     """'b0', 'vit-tiny' and so on: every arch of every family, with its class and its name there."""
     return {prefix + arch: (network, arch) for prefix, network in families().items() for arch in network.archs}

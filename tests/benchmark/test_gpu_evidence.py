@@ -15,6 +15,7 @@ from ss_backbones import commands
 from ss_backbones.benchmark import device_check
 from ss_backbones.benchmark.candidates import own_networks
 from ss_backbones.benchmark.device_check import check_device
+from ss_backbones.networks.catalog import PRESETS, one_of_each
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / 'tools/gpu_evidence.sh'
@@ -85,6 +86,15 @@ def test_an_error_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch, caps
     said = capsys.readouterr().out
     assert 'WRONG  RuntimeError: no such kernel\n' in said
     assert '1 checks are wrong' in said and 'gradients with frozen stages, float64      ok' in said
+
+
+def test_every_kind_is_checked():
+    checked = one_of_each().values()
+    for model in PRESETS.values():
+        named = model.settings in model.network.named_settings
+        kinds = {(m.network, m.mlp, m.settings in m.network.named_settings) for m in checked}
+        assert (model.network, model.mlp, named) in kinds
+    assert len(checked) == 8  # PVTv2, ViT, Swin, XCiT and UFO-ViT, SPViT's ViT and Swin, and ViT with another MLP
 
 
 def test_a_network_that_is_not_there(capsys: pytest.CaptureFixture):
