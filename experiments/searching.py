@@ -31,7 +31,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import ss_backbones
-from ss_backbones.compress.searching import SearchPlan
+from ss_backbones.compress.search_plan import SearchPlan
 from ss_backbones.layers.gates import START
 from ss_backbones.layers.search_mixer import CHOICES
 from ss_backbones.networks.searching import SearchCost, draw_gates, found_settings, found_weights, gates, search_form

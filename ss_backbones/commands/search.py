@@ -67,7 +67,7 @@ def main(argv: Sequence[str], program: str) -> None:
 
 def _plan(arguments: Namespace, given: Mapping[str, Any]) -> dict[str, Any]:
     """What the command line, or else the config, asks for; checked before anything is built."""
-    from ..compress.searching import SearchPlan
+    from ..compress.search_plan import SearchPlan
 
     words = {
         'budget': arguments.budget,

@@ -18,7 +18,8 @@ from ..openmmlab.backbone_building import own_class
 from ..openmmlab.pretrained import is_pretrained
 from ..registry import RUNNERS
 from ..training import Runner
-from .searching import SearchHook, SearchPlan, add_cost_loss, without_gates
+from .search_plan import SearchPlan, add_cost_loss
+from .searching import SearchHook, without_gates
 
 
 @RUNNERS.register_module()

@@ -1,4 +1,4 @@
-"""What is asked of a search, and the hook that carries it out: draws, the gates' own optimiser, the record, the end."""
+"""The hook that carries a search out: draws, the gates' own optimiser, the record, the end."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,121 +25,21 @@ from ..checkpoints.writing import write_checkpoint
 from ..errors import CheckpointError, TrainingError, UsageError
 from ..layers.mlp import activations_of
 from ..layers.search_mixer import CHOICES as MIXERS
-from ..networks import Network, network_in
-from ..networks.searching import SearchCost, draw_gates, found_settings, found_weights, gates, keep_needed_attention
+from ..networks import network_in
+from ..networks.searching import draw_gates, found_settings, found_weights, gates, keep_needed_attention
 from ..output_files import check_new, new_file
 from ..registry import HOOKS
 from ..training.resume import last_good
 from ..training.seeds import seed_of
+from .search_plan import GIGA, SearchPlan
 
 FOUND, WEIGHTS = 'found.json', 'found.pth'  # in the work dir
-_KEY = 'search'  # of a checkpoint, and of a config
-_GIGA = 1e9
-_PULL = 40.0  # the paper's cost loss of a dense network with nothing to spend is between 24 and 63
+_KEY = 'search'  # of a checkpoint
 _LENGTH = 300 / 21  # of the cosine over the search's own: the paper stops after 21 of 300 epochs
 _FLOOR = 0.1  # of the gates' learning rate, where the cosine would end
 _RECORDS = 200  # of a search, at least
 _EVERY = 10  # iterations between two looks at the gates: each makes a GPU wait
 _RANK = -1  # in the seed of the draws, where others have a process's number: all processes draw the same
-
-
-@dataclass(frozen=True)
-class SearchPlan:
-    """What is asked of a search; ``search`` in a config.
-
-    Args:
-        budget: Share of the dense network's multiply-adds, in (0, 1], that the found one shall have.
-        checkpoint: Weights of the dense network, in any layout; None where the config names them.
-        shape: Height and width in pixels of the images that multiply-adds are counted for; None for those that the
-            network is made for.
-        weight: Of the cost's loss, ``weight * (target - cost)^2`` with both in G; None for 40 over the square of the
-            dense network's cost in G, which lies amid the paper's.
-        lr: The gates' learning rate.
-    """
-
-    budget: float
-    checkpoint: str | None = None
-    shape: tuple[int, int] | None = None
-    weight: float | None = None
-    lr: float = 1e-3
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> SearchPlan:
-        """What a config asks for.
-
-        Raises:
-            UsageError: It asks for no search, or for one that there is not.
-        """
-        given = config.get(_KEY)
-        if not isinstance(given, Mapping) or given.get('budget') is None:
-            raise UsageError(
-                "A search needs a budget, the share of the dense network's multiply-adds that is left: --budget 0.7, "
-                'or search=dict(budget=0.7) in the config.'
-            )
-        names = [field.name for field in fields(cls)]
-        if unknown := sorted(set(given) - set(names)):
-            raise UsageError(f'search has unknown keys {unknown}; known are {names}.')
-        plan = cls(**given)
-        for name, least in (('budget', 0), ('weight', 0), ('lr', 0)):
-            value = getattr(plan, name)
-            if value is not None and not (_is_number(value) and value > least):
-                raise UsageError(f'search.{name}={value!r} must be a number above {least}.')
-        if plan.budget > 1:
-            raise UsageError(
-                f"search.budget={plan.budget!r} is a share of the dense network's multiply-adds and must lie in (0, 1]."
-            )
-        if plan.shape is not None and not (
-            len(plan.shape) == 2 and all(isinstance(side, int) and side > 0 for side in plan.shape)
-        ):
-            raise UsageError(f'search.shape={plan.shape!r} must be height and width in pixels.')
-        return plan
-
-    def cost_of(self, network: Network) -> SearchCost:
-        """The cost of a searched network."""
-        return SearchCost.of(network, *(self.shape or getattr(network, 'img_size', (224, 224))))
-
-    def check(self, cost: SearchCost) -> None:
-        """Whether the budget can be met.
-
-        Raises:
-            UsageError: It cannot.
-        """
-        if self.budget * cost.dense <= cost.least:
-            but = ' but the one that a class token needs,' if cost.network.needs_attention else ''
-            raise UsageError(
-                f'The budget of {self.budget:g} is {self.budget * cost.dense / _GIGA:.4g} G multiply-adds of '
-                f'{cost.dense / _GIGA:.4g} G, but {cost.least / _GIGA:.4g} G are left where all attention is '
-                f'skipped{but} and each MLP has one unit. Take a budget above {cost.least / cost.dense:.3g}.'
-            )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def add_cost_loss(model: nn.Module, plan: SearchPlan, cost: SearchCost) -> None:
-    """Let a model's losses have that of the cost, ``loss_cost``, in the same forward pass, so that DDP sees it."""
-    dense = cost.dense / _GIGA
-    weight = _PULL / dense**2 if plan.weight is None else plan.weight
-    hook = partial(_with_cost, cost=cost, target=plan.budget * dense, weight=weight)
-    model.register_forward_hook(hook, with_kwargs=True)
-
-
-def _with_cost(
-    model: nn.Module,
-    positional: tuple[object, ...],
-    named: Mapping[str, object],
-    output: object,
-    *,
-    cost: SearchCost,
-    target: float,
-    weight: float,
-) -> object:
-    if named.get('mode') != 'loss' or not isinstance(output, Mapping):
-        return output
-    # mmengine logs the sum of all losses as 'loss', and a part of that name would take its place there
-    losses = {'loss_task' if name == 'loss' else name: value for name, value in output.items()}
-    return {**losses, 'loss_cost': weight * (target - cost.total() / _GIGA).square().float()}
 
 
 def without_gates(wrapper: OptimWrapper, network: nn.Module) -> OptimWrapper:
@@ -262,7 +161,7 @@ class SearchHook(Hook):
 
     def _log(self, runner: Runner, done: int, *, say: bool) -> None:
         state, hub = self._state(), runner.message_hub
-        hub.update_scalar('train/gmacs', state['macs'] / _GIGA)
+        hub.update_scalar('train/gmacs', state['macs'] / GIGA)
         hub.update_scalar('train/macs_share', state['macs'] / self.cost.dense)
         hub.update_scalar('train/hidden_units', sum(state['hidden']))
         for mixer in MIXERS:
@@ -273,8 +172,8 @@ class SearchHook(Hook):
         if say:
             share = state['macs'] / self.cost.dense
             runner.logger.info(
-                f"Found {state['macs'] / _GIGA:.4g} G multiply-adds, {share:.1%} of the dense network's "
-                f'{self.cost.dense / _GIGA:.4g} G; the budget is {self.plan.budget:.1%}.'
+                f"Found {state['macs'] / GIGA:.4g} G multiply-adds, {share:.1%} of the dense network's "
+                f'{self.cost.dense / GIGA:.4g} G; the budget is {self.plan.budget:.1%}.'
             )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:

@@ -22,8 +22,8 @@ from tiny_training import Crash, assert_same, before_iteration, crash, load, log
 from torch import nn  # noqa: E402
 
 from ss_backbones import commands  # noqa: E402
+from ss_backbones.compress.search_plan import SearchPlan, add_cost_loss  # noqa: E402
 from ss_backbones.compress.search_runner import SearchRunner  # noqa: E402
-from ss_backbones.compress.searching import SearchPlan, add_cost_loss  # noqa: E402
 from ss_backbones.errors import UsageError  # noqa: E402
 from ss_backbones.networks import network_in  # noqa: E402
 from ss_backbones.networks.searching import SearchCost, gates, search_form  # noqa: E402

@@ -19,7 +19,7 @@ from table import DFC, PVT_V2, SWIN, VIT, XCIT  # noqa: E402
 from tiny_images import write_classes  # noqa: E402
 
 from ss_backbones.classification.recipe import fit_schedule, scale_learning_rate  # noqa: E402
-from ss_backbones.compress.searching import SearchPlan  # noqa: E402
+from ss_backbones.compress.search_plan import SearchPlan  # noqa: E402
 from ss_backbones.networks import PRESETS, Swin, UFOViT, ViT  # noqa: E402
 from ss_backbones.networks.searching import search_form  # noqa: E402
 
