@@ -5,7 +5,7 @@
 # out of its time does not stop the others. summary.txt says how each ended. Needed: torch, torchvision, timm, rich, and
 # this checkout; nothing of OpenMMLab. DIR (default .gpu) may have cifar10.tar.xz (train/CLASS/*.png, val/CLASS/*.png) and
 # reference/ (the outputs of the official models); what is not there is left out. --quick with --device cpu tries the
-# script itself in seconds. PYTHON names another Python than python3.
+# script itself in a minute, or in as long as it takes. PYTHON names another Python than python3.
 set -u
 usage='usage: tools/gpu_evidence.sh OUT [--device cuda|cpu] [--quick] [--data DIR]'
 out='' device=cuda quick='' data=.gpu
@@ -34,7 +34,7 @@ python=${PYTHON:-python3}
 began=$SECONDS
 
 step() { # NAME SECONDS COMMAND...
-    local name=$1 limit=$2 code
+    local name=$1 limit=$(($2 * patience)) code
     shift 2
     local start=$SECONDS
     timeout --kill-after=5 "$limit" "$@" > "$out/$name.txt" 2>&1
@@ -50,11 +50,11 @@ benchmark() { # NAME SECONDS ARGUMENTS...
 
 if [ -n "$quick" ]; then
     small=b0 peers='' more='' infer='' large=1x32x64 train=1x32x32 crops='' dtype=fp32 runs=1
-    few='--models b0' length=1 seeds=0 ways=b0:bias
+    few='--models b0' patience=20 length=1 seeds=0 ways=b0:bias
 else
     small='b2 b2:uniform' peers='timm:pvt_v2_b2' more='timm:swin_tiny_patch4_window7_224 timm:convnext_tiny'
     infer=256x224x224 large=1x800x1344 train=2x800x1344 crops=16x512x512 dtype=bf16 runs=15
-    few='' length=100 seeds='0 1' ways='b0:plain b0:paper b0:bias b0:none vit:plain vit:bias'
+    few='' patience=1 length=100 seeds='0 1' ways='b0:plain b0:paper b0:bias b0:none vit:plain vit:bias'
 fi
 
 # shellcheck disable=SC2086

@@ -201,7 +201,7 @@ def test_it_trains_on_one_batch(make: Small) -> None:
     x, y = torch.randn(4, 3, 32, 32), torch.arange(4)
     optimiser = torch.optim.AdamW(model.parameters(), 5e-3)
     losses = []
-    for _ in range(30):
+    for _ in range(50):
         loss = nn.functional.cross_entropy(model(x), y)
         optimiser.zero_grad()
         loss.backward()
