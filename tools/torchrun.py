@@ -10,11 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig
 from torch.distributed.run import main
 
-# Else torchrun takes SIGTERM too. One that is too old to be told does, so that there are 30 seconds for a checkpoint.
+# Else torchrun takes SIGTERM too. One that is too old to be told does: it passes it on, there are 30 seconds for a
+# checkpoint, and how the processes ended is not known.
 LEAVE_SIGTERM = ['--signals-to-handle=SIGINT,SIGHUP,SIGQUIT'] if hasattr(LaunchConfig, 'signals_to_handle') else []
 
 
@@ -37,3 +39,5 @@ if __name__ == '__main__':
     except ChildFailedError as error:
         _, first = error.get_first_failure()
         raise SystemExit(first.exitcode if first.exitcode > 0 else 128 - first.exitcode) from None
+    except SignalException as error:
+        raise SystemExit(128 + error.sigval) from None

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import timm
 import torch
+from installed import needs_mmdet
 from PIL import Image
 from table import PVT_V2, Row
 from torch import nn
@@ -141,7 +142,7 @@ def test_memory_is_that_of_a_process_of_its_own() -> None:
     here = torch.ones(300_000_000)  # 1.2 GB that the other processes must not be charged with
     numbers = 50_000_000
     small, large = (measure_alone(partial(partial, torch.ones, n), 'cpu') for n in (1, numbers))
-    assert large.peak - large.before > 4 * numbers
+    assert large.peak - large.before > 0.99 * 4 * numbers  # less a page or two
     assert 4 * numbers * 0.9 < large.peak - small.peak < 4 * numbers * 1.5
     assert large.peak < here.nbytes
     with pytest.raises(Failed, match='ended with code 3'):
@@ -155,6 +156,7 @@ def test_an_error_comes_back_in_one_line() -> None:
     assert str(receiver.recv()) == "RuntimeError: shape '[2, 2]' is invalid for input of size 3"
 
 
+@needs_mmdet
 def test_what_the_process_is_to_prepare_can_be_sent_to_it() -> None:
     config = f'{DEMO_CONFIG}:cp'
     for name in ('b0:uniform', 'ss_vit_tiny_patch16_224:dfc:cp', config, PEER, 'mmdet:PVTv2-b0'):
@@ -167,6 +169,7 @@ def test_what_the_process_is_to_prepare_can_be_sent_to_it() -> None:
 # --- candidates
 
 
+@needs_mmdet
 @pytest.mark.parametrize('row', [row for row in PVT_V2 if row.arch != 'b2_li'], ids=lambda row: row.arch)
 def test_all_three_plain_pvt_v2_are_the_same_network(row: Row) -> None:
     """timm's is as published: less its classifier, the parameters are those of the table."""
@@ -188,7 +191,7 @@ def test_all_three_plain_pvt_v2_are_the_same_network(row: Row) -> None:
         ('b0', '4 maps, strides 4 8 16 32'),
         ('vit-tiny', '4 maps, strides 4 8 16 32'),
         ('swin-tiny', '4 maps, strides 4 8 16 32'),
-        ('mmdet:Swin-t', '4 maps, strides 4 8 16 32'),
+        pytest.param('mmdet:Swin-t', '4 maps, strides 4 8 16 32', marks=needs_mmdet),
         ('timm:swin_tiny_patch4_window7_224', '4 maps, strides 4 8 16 32'),
         ('timm:resnet18', '4 maps, strides 4 8 16 32'),
         ('timm:deit_tiny_patch16_224', '3 maps, strides 16 16 16'),
@@ -216,6 +219,7 @@ def test_a_peer_without_maps_is_measured_as_a_classifier(monkeypatch: pytest.Mon
     assert describe(found, TINY) == 'no maps: a classifier of 1000 classes'
 
 
+@needs_mmdet
 def test_no_drop_path() -> None:
     names = ('timm:swin_tiny_patch4_window7_224', 'b0', 'mmdet:PVTv2-b0', 'mmdet:Swin-t')
     assert any(getattr(m, 'drop_prob', 0) for m in timm.create_model(names[0].removeprefix('timm:')).modules())
@@ -224,6 +228,7 @@ def test_no_drop_path() -> None:
         assert not any(getattr(module, 'drop_prob', 0) for module in model.modules()), name
 
 
+@needs_mmdet
 def test_dfc_and_the_networks_of_configs() -> None:
     probe = ss_backbones.SSPVTv2('b0', 'uniform', mlp='dfc')
     assert build('b0:dfc', TINY, Plan()).state_dict().keys() == probe.state_dict().keys()
@@ -284,6 +289,7 @@ def built_there(candidate: candidates.Candidate) -> list[list[str]]:
     return [list(candidate.build(TINY).state_dict())]
 
 
+@needs_mmdet
 def test_timm_names_of_own_networks(call: Call) -> None:
     names = ('ss_pvt_v2_b0', 'ss_vit_tiny_patch16_224', 'dfc_deit_tiny_patch16_224')
     for name, short in zip(names, ('b0', 'vit-tiny', 'vit-tiny:dfc'), strict=True):
@@ -334,6 +340,7 @@ def test_compile_is_for_one_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls == [{'dynamic': False}]
 
 
+@needs_mmdet
 def test_detectors_have_the_same_work_after_the_backbone() -> None:
     plan = Plan(detector=True)
     names = ('b0', 'vit-tiny', 'timm:swin_tiny_patch4_window7_224')
@@ -348,6 +355,7 @@ def test_detectors_have_the_same_work_after_the_backbone() -> None:
     assert [m.shape[1] for m in maps] == [96, 192, 384, 768] and all(m.is_contiguous() for m in maps)
 
 
+@needs_mmdet
 def test_a_detector_is_trained() -> None:
     plan = Plan('train', detector=True)
     model, run = make_step(find('b0', plan), TINY, plan)
@@ -439,13 +447,25 @@ def test_folded_models_are_measured_beside_the_others(call: Call, monkeypatch: p
         (['--models', 'b0:cp:cp', '--mode', 'train'], "'b0:cp:cp' has the option ':cp' more than once"),
         (['--models', 'b0:plain'], "unknown option ':plain'. Possible here: :uniform"),
         (['--models', 'nowhere.py'], 'there is no config file nowhere.py'),
-        (['--models', DEMO_CONFIG, '--detector'], 'around archs and peers, not around configs'),
-        (['--models', f'{DEMO_CONFIG}:uniform'], "unknown option ':uniform'. Possible here: :cp, :folded"),
+        pytest.param(
+            ['--models', DEMO_CONFIG, '--detector'], 'around archs and peers, not around configs', marks=needs_mmdet
+        ),
+        pytest.param(
+            ['--models', f'{DEMO_CONFIG}:uniform'],
+            "unknown option ':uniform'. Possible here: :cp, :folded",
+            marks=needs_mmdet,
+        ),
         (['--models', 'b0:cp'], 'needs --mode train'),
         (['--against', 'timm:pvt_v9'], 'is no timm model; perhaps pvt_v2'),
         (['--against', 'mmdet:PVTv2-b9'], 'Of mmdet there are mmdet:PVTv2-b0'),
-        (['--against', 'mmdet:PVTv2-b0:cp', '--mode', 'train'], "unknown option ':cp'. It can have none"),
-        (['--detector', '--against', 'timm:deit_tiny_patch16_224'], 'strides [16, 16, 16]'),
+        pytest.param(
+            ['--against', 'mmdet:PVTv2-b0:cp', '--mode', 'train'],
+            "unknown option ':cp'. It can have none",
+            marks=needs_mmdet,
+        ),
+        pytest.param(
+            ['--detector', '--against', 'timm:deit_tiny_patch16_224'], 'strides [16, 16, 16]', marks=needs_mmdet
+        ),
         (['--shapes', '224x224'], "'224x224' is no BxHxW"),
         (['--shapes', '1x0x224'], 'all three must be at least 1'),
         (['--shapes', '1x26755x26756'], "'1x26755x26756' is too large: B x 3 x H x W may be 2147483648 at most"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from installed import needs_mmdet
 from PIL import Image
 from torch import nn
 
@@ -93,6 +94,7 @@ def test_picture_and_table(call: Call, tmp_path: Path) -> None:
     assert code == 2 and 'exists already and is never written over' in said and out.read_bytes() == before
 
 
+@needs_mmdet
 def test_a_config_stands_beside_an_arch_and_the_sum_of_the_stages_beside_them(call: Call, tmp_path: Path) -> None:
     table, config = tmp_path / 'growth.csv', 'ss_backbones::mask_rcnn/mask-rcnn_ss-pvtv2-b0-ufo_fpn_1x_coco.py'
     out = tmp_path / 'growth.png'

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import mmdet.models.backbones
 import pytest
 import timm
 import torch
@@ -73,7 +72,7 @@ def test_timms_layout_has_its_mergings_at_the_beginning_of_a_stage() -> None:
 
 
 def mmdets() -> dict[str, Tensor]:
-    theirs = mmdet.models.backbones.SwinTransformer(
+    theirs = pytest.importorskip('mmdet.models.backbones').SwinTransformer(
         embed_dims=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8), window_size=4
     )
     return noisy(theirs).state_dict()

@@ -105,7 +105,7 @@ def test_webdataset(folder: Path) -> None:
 
 
 def test_hugging_face(folder: Path) -> None:
-    pytest.importorskip('datasets')
+    pytest.importorskip('datasets', exc_type=ImportError)  # newer ones want a newer numpy than the oldest promised
     expected = dataset(folder)
     data = dataset(folder / 'cache', 'validation', name=f'hfds/{folder}')
     assert len(data) == len(expected) == 15

@@ -26,6 +26,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
 @pytest.fixture(scope='session')
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The demo's config on three generated images, and a checkpoint of its untrained model."""
+    pytest.importorskip('mmdet')
     folder = tmp_path_factory.mktemp('picture')
     base = Config.fromfile(DEMO_CONFIG)
     data = write_coco(folder / 'data', base.metainfo['classes'], images=3)
@@ -44,6 +45,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope='session')
 def maps(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The segmentation demo's config on two generated images, and a checkpoint that finds rings everywhere."""
+    pytest.importorskip('mmseg')
     folder = tmp_path_factory.mktemp('picture-of-maps')
     options = ['--train', '1', '--val', '2', '--size', '60']
     assert commands.run('make-shapes', [str(folder / 'data'), *options]) == 0

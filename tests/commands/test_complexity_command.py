@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from installed import needs_mmdet
 from tool_call import call_command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,6 +19,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
     return lambda *arguments: call_command('complexity', arguments, capsys)
 
 
+@needs_mmdet
 def test_complexity_of_models_and_configs(call) -> None:
     assert '224 x 224: 0.422 GMACs, 3.422 M parameters' in call('ss_pvt_v2_b0')[1]
     assert '0.566 GMACs, 3.667 M' in call('ss_pvt_v2_b0', '--settings', 'uniform')[1]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from installed import needs_mmdet
 from PIL import Image
 from table import DFC, MODELS, ROWS, Row
 from tool_call import call_command
@@ -82,6 +83,7 @@ def test_times_and_the_picture(call, row: Row, tmp_path: Path) -> None:
     assert heights['times'] > heights['counts']
 
 
+@needs_mmdet
 def test_a_config_is_shown_as_its_network(call, tmp_path: Path) -> None:
     by_name = _lines(call('ss_pvt_v2_b0', '--no-time', '--shape', 64, 96)[1])
     code, said = call(DEMO_CONFIG, '--no-time', '--shape', 64, 96)
@@ -125,7 +127,11 @@ def test_mixers_have_a_column_where_one_is_no_attention(call, monkeypatch: pytes
         (['configs/imagenet/_base_/deit_300e.py'], 'has no model.backbone with a name or a type'),
         (['pvt_v2_b2'], 'holds no network of this package. Its blocks have no settings. Perhaps: ss_pvt_v2_b2'),
         (['resnet18'], 'ResNet holds no network of this package. Its blocks have no settings.'),
-        (['mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'], 'ResNet holds no network of this package.'),
+        pytest.param(
+            ['mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'],
+            'ResNet holds no network of this package.',
+            marks=needs_mmdet,
+        ),
         (['ss_pvt_v2_b0', '--shape', '9000000', '9000000'], 'cannot be run at 9000000 x 9000000 here'),
     ],
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from installed import needs_mmdet
 from PIL import Image
 from small_networks import noisy
 from tiny_data import write_coco
@@ -92,6 +93,7 @@ def test_float64_weights_keep_their_precision_and_equal_settings_their_network(
     assert (network(x) - source(x)).abs().max() < 1e-9 * source(x).abs().max()
 
 
+@needs_mmdet
 def test_of_a_detectors_config_the_backbone_inherits(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

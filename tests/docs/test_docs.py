@@ -17,14 +17,18 @@ import numpy as np
 import pytest
 import timm
 import torch
-from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, HOOKS, MODELS, init_default_scope
-from tiny_images import write_classes
 
-from ss_backbones import commands
-from ss_backbones.commands.parsing import Parser
-from ss_backbones.openmmlab.configs import find_config
+pytest.importorskip('mmdet')
+pytest.importorskip('mmseg')
+
+from mmengine.config import Config  # noqa: E402
+from mmengine.optim import build_optim_wrapper  # noqa: E402
+from mmengine.registry import DATASETS, HOOKS, MODELS, init_default_scope  # noqa: E402
+from tiny_images import write_classes  # noqa: E402
+
+from ss_backbones import commands  # noqa: E402
+from ss_backbones.commands.parsing import Parser  # noqa: E402
+from ss_backbones.openmmlab.configs import find_config  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]

@@ -2,7 +2,6 @@
 
 import re
 
-import mmdet.models.backbones
 import pytest
 import torch
 from small_networks import noisy
@@ -21,7 +20,7 @@ def small(**arguments: object) -> SSSwin:
 def mmdets(**arguments: object) -> nn.Module:
     """mmdetection's own, as SMALL with windows of 4 x 4."""
     options = dict(embed_dims=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8), window_size=4, drop_path_rate=0.0)
-    theirs = noisy(mmdet.models.backbones.SwinTransformer(**{**options, **arguments})).double()
+    theirs = noisy(pytest.importorskip('mmdet.models.backbones').SwinTransformer(**{**options, **arguments})).double()
     theirs.eval()
     return theirs
 

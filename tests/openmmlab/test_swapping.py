@@ -4,16 +4,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from config_files import ROOT, SWAPPED
-from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, init_default_scope
-from tool_call import call_command
 
-from ss_backbones.openmmlab.configs import find_config, library_of, read_config
-from ss_backbones.openmmlab.swapping import child_config, plan_swap, verify
-from ss_backbones.openmmlab.swapping.maps import NumbersStay
-from ss_backbones.openmmlab.swapping.verifying import RUN
+pytest.importorskip('mmdet')
+pytest.importorskip('mmseg')
+
+from config_files import ROOT, SWAPPED  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from mmengine.optim import build_optim_wrapper  # noqa: E402
+from mmengine.registry import MODELS, init_default_scope  # noqa: E402
+from tool_call import call_command  # noqa: E402
+
+from ss_backbones.openmmlab.configs import find_config, library_of, read_config  # noqa: E402
+from ss_backbones.openmmlab.swapping import child_config, plan_swap, verify  # noqa: E402
+from ss_backbones.openmmlab.swapping.maps import NumbersStay  # noqa: E402
+from ss_backbones.openmmlab.swapping.verifying import RUN  # noqa: E402
 
 B2, ALL = [64, 128, 320, 512], (0, 1, 2, 3)
 # By config: which maps are taken, and what the consumers of the maps get. One for each way in which maps are taken.
