@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
-from torch import nn
+from torch import Tensor, nn
 
 from ..checkpoints.extraction import extract
 from ..checkpoints.files import read_checkpoint
 from ..errors import UsageError, UserError
 from ..networks import PRESETS, Network, network_in
-from ..networks.searching import check_searchable, search_form
+from ..networks.searching import check_searchable, gates, search_form
 from ..openmmlab.backbone_building import own_class
 from ..openmmlab.pretrained import is_pretrained
 from ..registry import RUNNERS
 from ..training import Runner
 from .search_plan import SearchPlan, add_cost_loss
-from .searching import SearchHook, without_gates
+from .searching import SearchHook, found_model, without_gates
 
 
 @RUNNERS.register_module()
@@ -41,18 +42,36 @@ class SearchRunner(Runner):
             CheckpointError: The weights do not fit.
         """
         self.plan = SearchPlan.of(self.cfg)
+        model = self._with_gates(model, dense_weights=not (self.cfg.get('resume') and self._resumed))
+        network = network_in(model)
+        cost = self.plan.cost_of(network)
+        self.plan.check(cost)
+        add_cost_loss(model, self.plan, cost)
+        return model
+
+    def found_in_dense(self) -> dict[str, Tensor]:
+        """The weights of the dense network that the search began with, cut to what it has found so far.
+
+        Raises:
+            UsageError, CheckpointError: The file is not there any more, or is another one.
+        """
+        model = self._with_gates(self.cfg.model, dense_weights=True)
+        searched = gates(network_in(self.model))
+        with torch.no_grad():
+            for name, gate in gates(network_in(model)).items():
+                gate.copy_(searched[name])
+        return found_model(model)
+
+    def _with_gates(self, model: nn.Module | dict, *, dense_weights: bool) -> nn.Module:
         model = super().build_model(_with_learned_ramps(model))
         network = network_in(model)
         try:
             check_searchable(network)
-            if not (self.cfg.get('resume') and self._resumed):
+            if dense_weights:
                 self._load_dense(model, network)
             search_form(network)
         except ValueError as error:
             raise error if isinstance(error, UserError) else UsageError(str(error)) from error
-        cost = self.plan.cost_of(network)
-        self.plan.check(cost)
-        add_cost_loss(model, self.plan, cost)
         return model
 
     def _load_dense(self, model: nn.Module, network: Network) -> None:

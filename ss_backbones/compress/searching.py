@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from ..checkpoints.activations import with_activations
 from ..checkpoints.values import in_words, not_finite
 from ..checkpoints.writing import write_checkpoint
-from ..errors import CheckpointError, TrainingError, UsageError
+from ..errors import CheckpointError, TrainingError, UsageError, UserError
+from ..layers.gates import START
 from ..layers.mlp import activations_of
 from ..layers.search_mixer import CHOICES as MIXERS
 from ..networks import network_in
@@ -33,9 +34,10 @@ from ..training.resume import last_good
 from ..training.seeds import seed_of
 from .search_plan import GIGA, SearchPlan
 
-FOUND, WEIGHTS = 'found.json', 'found.pth'  # in the work dir
+FOUND, WEIGHTS, DENSE_WEIGHTS = 'found.json', 'found.pth', 'found_dense.pth'  # in the work dir
 _KEY = 'search'  # of a checkpoint
 _LENGTH = 300 / 21  # of the cosine over the search's own: the paper stops after 21 of 300 epochs
+_NEAR = 0.1  # of the budget, the difference of which nothing is said
 _FLOOR = 0.1  # of the gates' learning rate, where the cosine would end
 _RECORDS = 200  # of a search, at least
 _EVERY = 10  # iterations between two looks at the gates: each makes a GPU wait
@@ -62,8 +64,9 @@ class SearchHook(Hook):
     by a cosine of which the search is the first part, by about 1%. Draws follow from the run's seed and the iteration,
     so that all processes have the same, and a resumed search ends as an uninterrupted one.
 
-    At the end ``found.json`` in the work dir has the settings, the cost and the record of the search, and ``found.pth``
-    the weights for the network that was found.
+    At the end ``found.json`` in the work dir has the settings, the cost and the record of the search, ``found.pth`` the
+    weights for the network that was found, and ``found_dense.pth`` those that it has out of the dense network, from
+    which the official code trains it.
 
     Args:
         plan: What is asked for.
@@ -91,7 +94,7 @@ class SearchHook(Hook):
         if not moving:
             raise UsageError('All blocks are frozen, so there is nothing to search: set frozen_stages=-1.')
         if is_main_process() and not runner.cfg.get('dry_run'):
-            for name in (FOUND, WEIGHTS):
+            for name in (FOUND, WEIGHTS, DENSE_WEIGHTS):
                 check_new(Path(runner.work_dir) / name)
         self.optimizer = torch.optim.AdamW(moving, lr=self.plan.lr, weight_decay=0.0)
         self.wrapper = runner.optim_wrapper
@@ -175,6 +178,12 @@ class SearchHook(Hook):
                 f"Found {state['macs'] / GIGA:.4g} G multiply-adds, {share:.1%} of the dense network's "
                 f'{self.cost.dense / GIGA:.4g} G; the budget is {self.plan.budget:.1%}.'
             )
+            if abs(share - self.plan.budget) > _NEAR * self.plan.budget:
+                runner.logger.warning(
+                    'The search did not come to its budget. Gates move by about their learning rate in a step, from '
+                    f'{START:g} to below 0: search longer, or with a higher rate than --gate-lr {self.plan.lr:g}, or '
+                    'with a larger --weight if the cost had stopped above it.'
+                )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Put in what a resumed search needs."""
@@ -215,6 +224,11 @@ class SearchHook(Hook):
         with new_file(folder / FOUND) as file:
             file.write((json.dumps(content, indent=1) + '\n').encode())
         runner.logger.info(f'Wrote {folder / FOUND} and {folder / WEIGHTS}.')
+        try:
+            write_checkpoint({'state_dict': runner.found_in_dense()}, folder / DENSE_WEIGHTS)
+            runner.logger.info(f'Wrote {folder / DENSE_WEIGHTS}.')
+        except UserError as error:  # what was found is there
+            runner.logger.warning(f'{folder / DENSE_WEIGHTS} was not written: {error}')
 
 
 def found_model(model: nn.Module) -> dict[str, Tensor]:

@@ -122,7 +122,13 @@ class Runner(MMEngineRunner):
         if trains:
             check.before_building(dataloader.get('dataset'), what)
         workers = {'worker_init_fn': dict(type='ss_backbones.start_worker')}
-        loader = super().build_dataloader({**workers, **dataloader}, seed, diff_rank_seed)
+        # their _scope_, which they have from a base config LIBRARY::NAME, mmengine would hand to them as an argument
+        functions = {
+            key: {name: value for name, value in dataloader[key].items() if name != '_scope_'}
+            for key in ('collate_fn', 'worker_init_fn')
+            if isinstance(dataloader.get(key), dict)
+        }
+        loader = super().build_dataloader({**workers, **dataloader, **functions}, seed, diff_rank_seed)
         check.after_building(loader.dataset, what, self.model, trains)
         return loader
 

@@ -265,6 +265,14 @@ def test_a_broken_image_stops_a_run_in_words(call: Call, images: Path, tmp_path:
     assert re.search(r'^ss-backbones pretrain: image \S+/train/class1/3.png cannot be read', said.splitlines()[-1])
 
 
+def test_a_config_with_a_base_of_the_library_trains(call: Call, images: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / 'tiny.py')
+    text = config.read_text()
+    assert str(REAL) in text
+    config.write_text(text.replace(str(REAL), f'ss_backbones::imagenet/{REAL.name}'))
+    assert call('pretrain', config, '--data-root', images)[0] == 0
+
+
 def test_a_broken_image_is_skipped_and_named(call: Call, images: Path, tmp_path: Path) -> None:
     folder = damaged(images, tmp_path)
     (folder / 'train/class1/3.png').write_bytes(b'')

@@ -96,6 +96,20 @@ def test_what_a_search_leaves(done: Path, folder: Path) -> None:
     assert [(s.mixer, s.hidden) for s in network.settings] == list(zip(found['mixers'], found['hidden'], strict=True))
     weights = load(done / 'found.pth')['state_dict']
     network.load_state_dict({key.removeprefix('backbone.'): value for key, value in weights.items()})
+    dense, searched = load(folder / 'dense.pth'), load(done / 'epoch_2.pth')['state_dict']
+    cut = load(done / 'found_dense.pth')['state_dict']
+    assert cut.keys() == weights.keys() and torch.equal(cut['backbone.pos_embed'], dense['pos_embed'])
+    for i, mixer in enumerate(found['mixers']):
+        thresholds = searched[f'backbone.blocks.{i}.mlp.ffn_thresholds']
+        kept = (thresholds > 0) | (thresholds == thresholds.max())  # one at least
+        mlp, attn = f'blocks.{i}.mlp.', f'blocks.{i}.attn.'
+        assert torch.equal(cut[f'backbone.{mlp}fc1.weight'], dense[f'{mlp}fc1.weight'][kept])
+        assert torch.equal(cut[f'backbone.{mlp}fc2.weight'], dense[f'{mlp}fc2.weight'][:, kept])
+        if mixer == 'attention':
+            assert torch.equal(cut[f'backbone.{attn}qkv.weight'], dense[f'{attn}qkv.weight'])
+        elif mixer != 'skip':
+            assert torch.equal(cut[f'backbone.{attn}v.weight'], dense[f'{attn}qkv.weight'][48:])
+            assert cut[f'backbone.{attn}head_probs'].eq(1).all()
     argv = [str(done / 'found.py'), '--work-dir', str(folder / 'next'), '--dry-run']
     assert commands.run('pretrain', [*argv, '--cfg-options', f'experiment_name={folder.name}next']) == 0
 
@@ -118,6 +132,12 @@ def test_gates_that_leave_the_class_token_alone(folder: Path) -> None:
     mixers = json.loads((work_dir / 'found.json').read_text())['mixers']
     assert mixers.count('attention') == 1
     assert 'mixer' in (work_dir / 'found.py').read_text()
+
+
+def test_a_search_that_was_too_short_says_so(folder: Path) -> None:
+    work_dir = search(folder, 'short', '--gate-lr', '0.001')
+    assert json.loads((work_dir / 'found.json').read_text())['mixers'] == 3 * ['attention']
+    assert 'did not come to its budget' in log_of(work_dir) and '--gate-lr 0.001' in log_of(work_dir)
 
 
 def test_a_search_that_is_resumed(done: Path, folder: Path) -> None:
