@@ -1,0 +1,8 @@
+_base_ = './upernet_ss-swin-base_8xb2-160k_ade20k-512x512.py'
+
+# ImageNet weights of exactly this model: the release of SPViT has them (spvit_swin_bs_l01_t100.pth). Put the
+# file's path here, or pass --cfg-options model.backbone.init_cfg.checkpoint=FILE. To train from random weights on
+# purpose: --cfg-options model.backbone.init_cfg=None
+checkpoint = ''
+
+model = dict(backbone=dict(settings='spvit_swin_bs_l01_t100', init_cfg=dict(checkpoint=checkpoint)))
