@@ -9,6 +9,7 @@ from random import Random
 import pytest
 import timm
 import torch
+from installed import needs_mmseg
 from mmengine.config import Config
 from tiny_images import write_classes, write_config
 from tiny_training import train
@@ -349,6 +350,7 @@ def test_a_segmenters_backbone(tmp_path: Path, derive: Run) -> None:
         assert cost.macs <= 0.8 * VIT.cost(VIT.plain).macs
 
 
+@needs_mmseg
 def test_places_for_weights_that_are_yet_to_be_filled_stay(tmp_path: Path, derive: Run) -> None:
     base = ROOT / 'configs/upernet/upernet_deit-tiny_8xb2-160k_ade20k-512x512.py'
     probe = _write(tmp_path, [_block(width=(192, 768), name=f'b{i}') for i in range(12)], None)
