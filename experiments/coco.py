@@ -7,42 +7,37 @@ _base_ = '../configs/demo/mask-rcnn_ss-pvtv2-b0_shapes.py'
 data_root = 'data/coco/'
 work_dir = 'work_dirs/coco'
 max_iters = 600
-metainfo = dict(_delete_=True, classes=('person',), palette=[(220, 20, 60)])
-side = dict(type='Resize', scale=(320, 320), keep_ratio=True)
-load_image, load_truth = dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True, with_mask=True)
+metainfo = dict(classes=('person',), palette=[(220, 20, 60)])
 model = dict(
     backbone=dict(init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='')),
     rpn_head=dict(anchor_generator=dict(ratios=[0.5, 1.0, 2.0])),
     roi_head=dict(bbox_head=dict(num_classes=1), mask_head=dict(num_classes=1)),
 )
 
-of_coco = dict(type='CocoDataset', _scope_='mmdet', data_root=data_root, metainfo=metainfo)
+load_image, load_truth, pack = _base_.load_image, _base_.load_truth, dict(type='PackDetInputs')
+resize = dict(type='Resize', scale=(320, 320), keep_ratio=True)
+in_process = dict(num_workers=0, persistent_workers=False)
 train_dataloader = dict(
-    _delete_=True,
-    batch_size=4,
-    num_workers=0,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
+        data_root=data_root,
         ann_file='annotations/instances_train2017.json',
         data_prefix=dict(img='train2017/'),
+        metainfo=metainfo,
         filter_cfg=dict(filter_empty_gt=True),
-        pipeline=[load_image, load_truth, side, dict(type='RandomFlip', prob=0.5), dict(type='PackDetInputs')],
-        **of_coco,
+        pipeline=[load_image, load_truth, resize, dict(type='RandomFlip', prob=0.5), pack],
     ),
+    **in_process,
 )
-keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 val_dataloader = dict(
-    _delete_=True,
     batch_size=4,
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
+        data_root=data_root,
         ann_file='annotations/instances_val2017.json',
         data_prefix=dict(img='val2017/'),
-        test_mode=True,
-        pipeline=[load_image, side, load_truth, dict(type='PackDetInputs', meta_keys=keys)],
-        **of_coco,
+        metainfo=metainfo,
+        pipeline=[load_image, resize, load_truth, _base_.val_dataloader.dataset.pipeline[-1]],
     ),
+    **in_process,
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val2017.json')

@@ -31,10 +31,15 @@ def shallow(arch: Mapping[str, object]) -> dict[str, object]:
     return {key: 1 if isinstance(value, int) else (1,) * len(value) for key, value in depths.items()}
 
 
+def without_memory(name: str) -> torch.device:
+    """Where a model of timm's is built without memory for its weights, or else with it."""
+    return torch.device('cpu' if OLD_TIMM and name not in PRESETS else 'meta')
+
+
 @cache
 def classifier_on_meta(name: str, **options: object) -> nn.Module:
     """A preset, or any model of timm's, without memory for weights, in evaluation mode; nobody's to change."""
-    with torch.device('cpu' if OLD_TIMM and name not in PRESETS else 'meta'):
+    with without_memory(name):
         return timm.create_model(name, **options).eval()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,7 +12,6 @@ from typing import Any
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import Runner
@@ -108,15 +106,6 @@ class SearchHook(Hook):
                 gate.grad.div_(scale)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        kept = keep_needed_attention(self.network)
-        if kept is not None and not self.kept_attention:
-            self.kept_attention = True
-            print_log(
-                f'No gate was on for attention any more, so that of block {kept} is kept: the class token needs one. '
-                'If this is so at the end, the budget is low, or the gates are too fast (--gate-lr).',
-                logger='current',
-                level=logging.WARNING,
-            )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
         """Draw the gates, and set their learning rate."""
@@ -128,16 +117,17 @@ class SearchHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: Mapping | None = None
     ) -> None:
-        """Write down where the gates are.
+        """Keep the attention that is needed, and write down where the gates are.
 
         Raises:
             TrainingError: They are not finite.
         """
         done = runner.iter + 1
-        if done % _EVERY == 0 or not torch.cuda.is_available():
-            self._check_finite(runner)
-        every = min(next((h.interval for h in runner.hooks if type(h).__name__ == 'LoggerHook'), _EVERY), _EVERY)
         last = done == runner.max_iters
+        if done % _EVERY == 0 or last or not torch.cuda.is_available():
+            self._check_finite(runner)
+            self._keep_attention(runner)
+        every = min(next((h.interval for h in runner.hooks if type(h).__name__ == 'LoggerHook'), _EVERY), _EVERY)
         if done % every == 0 or last:
             self._log(runner, done, say=last)
         if done % max(1, runner.max_iters // _RECORDS) == 0 or last:
@@ -150,6 +140,15 @@ class SearchHook(Hook):
                 f'At iteration {runner.iter + 1} gates are not finite any more: {in_words(broken)}. '
                 f'{last_good(runner.work_dir)} Try a lower learning rate of the gates (--gate-lr), a smaller weight of '
                 'the cost (--weight), or a lower learning rate of the network.'
+            )
+
+    def _keep_attention(self, runner: Runner) -> None:
+        kept = keep_needed_attention(self.network)
+        if kept is not None and not self.kept_attention:
+            self.kept_attention = True
+            runner.logger.warning(
+                f'No gate was on for attention any more, so that of block {kept} is kept: the class token needs one. '
+                'If this is so at the end, the budget is low, or the gates are too fast (--gate-lr).'
             )
 
     def _state(self) -> dict[str, Any]:

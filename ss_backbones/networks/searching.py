@@ -150,15 +150,17 @@ class SearchCost:
     @property
     def dense(self) -> int:
         """With all gates on."""
-        mixers = sum(block.attn.branch_macs(grid, self._prefix)[2] for block, grid in self._blocks())
-        return self.outside + mixers + self._mlps(whole=True)
+        return self.outside + sum(self._attentions()) + self._mlps(whole=True)
 
     @property
     def least(self) -> int:
         """With all mixers skipped but the cheapest attention that the network needs, if any, and one unit in each MLP
         beside those that have no gate."""
-        attention = [block.attn.branch_macs(grid, self._prefix)[2] for block, grid in self._blocks()]
-        return self.outside + self._mlps(whole=False) + (min(attention) if self.network.needs_attention else 0)
+        attention = min(self._attentions()) if self.network.needs_attention else 0
+        return self.outside + attention + self._mlps(whole=False)
+
+    def _attentions(self) -> list[int]:
+        return [block.attn.branch_macs(grid, self._prefix)[2] for block, grid in self._blocks()]
 
     def _mlps(self, *, whole: bool) -> int:
         count = 0

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from installed import OLD_TIMM
 from mmengine.hooks import EMAHook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import ExponentialMovingAverage
 from mmengine.runner.checkpoint import load_checkpoint
 from other_layouts import to_pvt
 from safetensors.torch import load_file, save_file
+from small_networks import without_memory
 from table import PVT_V2, VIT
 from tool_call import call_command
 from torch import Tensor, nn
@@ -26,7 +26,6 @@ from ss_backbones import CheckpointError, SSPVTv2, SSViT, load_weights
 from ss_backbones.checkpoints.conversion import convert
 from ss_backbones.checkpoints.identification import identify
 from ss_backbones.errors import OutputError
-from ss_backbones.networks import PRESETS
 
 SMALL = [row.name for row in (*PVT_V2, *VIT) if row.arch in ('b0', 'b2_li', 'tiny')]
 B0 = 'ss_pvt_v2_b0'
@@ -316,8 +315,7 @@ def test_a_detector_gives_its_backbone(tmp_path: Path) -> None:
 )
 def test_the_network_is_recognised(name: str, arguments: dict, text: str) -> None:
     # ramps have to have values
-    without_memory = arguments.get('settings') != 'specific' and not (OLD_TIMM and name not in PRESETS)
-    with torch.device('meta' if without_memory else 'cpu'):
+    with torch.device('cpu') if arguments.get('settings') == 'specific' else without_memory(name):
         weights = network(name, **arguments).state_dict()
     found = identify(weights, 'weights.pth')
     assert found.fits and str(found) == text and len(found.report.matched) == len(weights)

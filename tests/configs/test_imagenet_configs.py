@@ -201,7 +201,7 @@ def test_one_step(name: str, images: Path, tmp_path: Path, monkeypatch: pytest.M
     if named := preset.network.named_settings.get(preset.settings):
         blocks = named.blocks[: len(shallow(arch).get('depths', [1]))]
         if preset.network is ViT:  # whose class token needs attention
-            blocks = [named.blocks[0], *named.blocks[-1:]]
+            blocks = [named.blocks[0], named.blocks[-1]]
             config.model.backbone.arch.depth = 2
             assert blocks[-1].mixer == 'attention'
         config.model.backbone.settings = [asdict(block) for block in blocks]
